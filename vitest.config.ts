@@ -1,0 +1,49 @@
+// Test projects. unit: beside the code, no servers. integration: real Postgres and Temporal, one of each per run.
+// e2e and faults: the whole product with the lab; faults kills things at random moments.
+// Server tests run one file after another: two cores carry one set of servers and guests.
+import { defineConfig } from 'vitest/config';
+
+const servers = { pool: 'forks' as const, fileParallelism: false, testTimeout: 60_000, hookTimeout: 120_000 };
+const elsewhere = ['node_modules/**', 'dist/**', 'build/**', 'dataplane/target/**', 'lab/**', '.landfall/**'];
+
+export default defineConfig({
+  test: {
+    projects: [
+      {
+        test: {
+          name: 'unit',
+          pool: 'forks',
+          include: ['**/*.test.ts'],
+          exclude: [...elsewhere, 'test/**', '**/*.integration.test.ts'],
+        },
+      },
+      {
+        test: {
+          name: 'integration',
+          ...servers,
+          include: ['test/integration/**/*.test.ts', '**/*.integration.test.ts'],
+          exclude: elsewhere,
+          globalSetup: ['tools/test-postgres.ts', 'tools/test-temporal.ts'],
+        },
+      },
+      {
+        test: {
+          name: 'e2e',
+          ...servers,
+          include: ['test/e2e/**/*.test.ts'],
+          testTimeout: 900_000,
+          hookTimeout: 300_000,
+        },
+      },
+      {
+        test: {
+          name: 'faults',
+          ...servers,
+          include: ['test/faults/**/*.test.ts'],
+          testTimeout: 900_000,
+          hookTimeout: 300_000,
+        },
+      },
+    ],
+  },
+});
