@@ -1,0 +1,48 @@
+/**
+ * Every limit of the control plane in one place, each with the reason for its size. It must hold numbers
+ * only; what happens at a limit is decided where the limit is used.
+ */
+export const limits = {
+  /** SCSI places of a shadow VM: 4 adapters of 15, all kept free for destination disks. */
+  disksPerVmMax: 60,
+  /** One request: 500 members keep a workflow's history far below 4,096 events. */
+  vmsPerMigrationMax: 500,
+  /** Members of one independent migration that run at once. */
+  independentConcurrency: 1,
+  /** Time a guest gets for its own shut-down before the policy decides. */
+  shutDownTimeoutSeconds: 300,
+  /** A shadow VM boots in seconds; a slow datastore and DHCP may take minutes. */
+  shadowVmAddressTimeoutSeconds: 600,
+  /** How long the end of a migration waits for the migrated guest to report itself. */
+  guestReadyTimeoutSeconds: 180,
+  /** The supervise activity returns after this time so that the workflow can continue as new. */
+  superviseDetachSeconds: 12 * 3600,
+  /** How often the replicator's status is read: an absolute limit must show within a second. */
+  supervisePollMs: 1000,
+  /** How often the source VM is looked at for changed disks while it replicates. */
+  sourceCheckSeconds: 30,
+  /** Samples kept per VM migration before older ones are thinned: 48 h at 1 Hz. */
+  samplesPerVmMax: 172_800,
+  /** Page size of every list unless the caller asks for less. */
+  pageSizeMax: 200,
+  /** Attempts of an activity before the workflow is told. 20 with back-off to 60 s is about 15 min. */
+  activityAttemptsMax: 20,
+  /** Wait between tries of a step that can only go forward. */
+  forwardRetrySecondsMin: 5,
+  forwardRetrySecondsMax: 60,
+  /** Lifetime of agents' certificates and when they are renewed. */
+  certificateDays: 7,
+  certificateRenewDays: 3,
+  /** Shadow VM size: enough for 60 disks' maps and hash trees. */
+  shadowVmCpus: 2,
+  shadowVmMemoryMb: 2048,
+  /** State disk of a shadow VM: have-map, hash tree and journal, thin. */
+  stateDiskBytes: 16 * 1024 ** 3,
+} as const;
+
+/** Fixed ports (product row S7). Tests use free ones. */
+export const ports = {
+  hostAgent: 32873,
+  shadowVm: 32875,
+  api: 8743,
+} as const;
