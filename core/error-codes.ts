@@ -197,6 +197,49 @@ export const errorCodes = {
     502,
     'Somebody else answers at this address; check it, then configure again.',
   ),
+  AGENT_CERTIFICATE_EXPIRED: entry(
+    'The certificate of an agent has ended',
+    'needs-operator',
+    502,
+    'Check the clocks of agent and management server; the certificate is renewed when the agent can be reached.',
+  ),
+  AGENT_FOREIGN: entry(
+    'The agent belongs to another installation',
+    'needs-operator',
+    409,
+    'Remove the other installation from the cluster first, or use the one that it belongs to.',
+  ),
+  AGENT_ANSWER_INVALID: entry(
+    'An agent gave an answer that is not understood',
+    'permanent',
+    502,
+    'Check that the versions of agent and management server fit together.',
+  ),
+  CERTIFICATE_REQUEST_INVALID: entry(
+    'A certificate request is broken',
+    'permanent',
+    502,
+    'Check that the versions of agent and management server fit together.',
+  ),
+  AUTHORITY_EXPOSED: entry(
+    'The keys of the installation can be read by others',
+    'needs-operator',
+    500,
+    'Find out who could read them; then take the rights of group and others from the files (chmod 600).',
+  ),
+  AUTHORITY_UNREADABLE: entry(
+    'The keys of the installation cannot be read',
+    'needs-operator',
+    500,
+    'Restore the authority folder from a backup; without it agents must be configured again.',
+  ),
+  RECEIPT_INVALID: entry('The receipt is not valid', 'permanent', 422, 'Do not rely on it; ask for the original.'),
+  ISO_FAILED: entry(
+    'The configuration image could not be made',
+    'needs-operator',
+    500,
+    'Check that xorriso is installed and that the temporary folder has space.',
+  ),
 
   // Replicator
   STALE_GENERATION: entry(
