@@ -42,6 +42,18 @@ export const errorCodes = {
     409,
     'Use a new Idempotency-Key for a new request.',
   ),
+  IDEMPOTENCY_KEY_BUSY: entry(
+    'A request with this idempotency key is being answered',
+    'retryable',
+    409,
+    'Wait a moment and send the same request with the same key again.',
+  ),
+  ANSWER_WITHHELD: entry(
+    'The first answer held a secret and cannot be repeated',
+    'permanent',
+    409,
+    'What was made is there; if its secret was lost, revoke it and make another with a new key.',
+  ),
   TOO_MANY_REQUESTS: entry('Too many requests', 'retryable', 429, 'Wait as long as the Retry-After header says.'),
   INTERNAL: entry(
     'Something unexpected went wrong',
@@ -149,6 +161,18 @@ export const errorCodes = {
     'permanent',
     502,
     'Look at the message and at the task in the vSphere Client.',
+  ),
+  VSPHERE_CLOCK_DIFFERS: entry(
+    'The clocks differ by more than five minutes',
+    'needs-operator',
+    422,
+    'Set the clocks of the vCenter and of the management server by NTP.',
+  ),
+  DESTINATION_OLDER: entry(
+    'The destination is older than the source',
+    'permanent',
+    422,
+    'Choose a destination of the same or a newer vSphere version.',
   ),
   SITE_EXISTS: entry(
     'This vCenter is registered already',
