@@ -7,4 +7,5 @@ export * from './dials.ts';
 export * from './errors.ts';
 export * from './ids.ts';
 export * from './limits.ts';
+export * from './records.ts';
 export * from './states.ts';

@@ -1,0 +1,70 @@
+/** Replicators that we may speak to: on source hosts and in shadow VMs. One-time secrets rest sealed. */
+import type { Agent } from '../generated/prisma/client.ts';
+import { found, type Db } from './database.ts';
+import { newId } from './new-id.ts';
+import type { SealingKey } from './sealing.ts';
+
+export type { Agent };
+export type AgentRole = 'host' | 'receiver';
+
+export interface NewAgent {
+  readonly siteId: string;
+  readonly role: AgentRole;
+  /** Moref of the host; for a receiver the id of the VM's migration. */
+  readonly moref: string;
+  readonly name: string;
+  readonly port: number;
+  readonly address?: string;
+  readonly vmMigrationId?: string;
+}
+
+/** Returns the agent of this place, made when it is not there: a repeated step gets the same id. */
+export async function ensureAgent(db: Db, agent: NewAgent): Promise<Agent> {
+  const { siteId, role, moref, ...rest } = agent;
+  return db.agent.upsert({
+    where: { siteId_role_moref: { siteId, role, moref } },
+    create: { id: newId('agent'), siteId, role, moref, state: 'pending', ...rest },
+    update: rest,
+  });
+}
+
+/** Keeps the one-time secret of a pending agent; a secret that is there already is kept and returned. */
+export async function ensureEnrolSecret(db: Db, key: SealingKey, id: string, fresh: string): Promise<string> {
+  const agent = await getAgent(db, id);
+  if (agent.enrolSecretSealed !== null) return key.unseal(agent.enrolSecretSealed, id);
+  await db.agent.update({ where: { id }, data: { enrolSecretSealed: key.seal(fresh, id), state: 'pending' } });
+  return fresh;
+}
+
+export interface Enrolment {
+  readonly address: string;
+  readonly port: number;
+  readonly spiffeId: string;
+  readonly publicKeySha256: string | null;
+  readonly version: string;
+  readonly certificateNotAfter: Date;
+}
+
+/** Records that the agent holds a certificate; its one-time secret is void and forgotten. */
+export function markEnrolled(db: Db, id: string, enrolment: Enrolment): Promise<Agent> {
+  return db.agent.update({
+    where: { id },
+    data: { ...enrolment, state: 'enrolled', enrolledAt: new Date(), enrolSecretSealed: null },
+  });
+}
+
+export async function getAgent(db: Db, id: string): Promise<Agent> {
+  return found(await db.agent.findUnique({ where: { id } }), 'agent', id);
+}
+
+export function findAgent(db: Db, siteId: string, role: AgentRole, moref: string): Promise<Agent | null> {
+  return db.agent.findUnique({ where: { siteId_role_moref: { siteId, role, moref } } });
+}
+
+export function listAgents(db: Db, siteId?: string): Promise<Agent[]> {
+  return db.agent.findMany({ where: siteId === undefined ? {} : { siteId }, orderBy: { createdAt: 'asc' } });
+}
+
+export async function deleteAgent(db: Db, id: string): Promise<void> {
+  await db.agent.deleteMany({ where: { id } });
+}

@@ -1,0 +1,83 @@
+/**
+ * What the live stream tells: a row per event and a NOTIFY with its id. Rows are written in the caller's
+ * transaction, so that a listener never hears of what was rolled back.
+ */
+import pg from 'pg';
+import type { EventType } from '../core/index.ts';
+import type { Event } from '../generated/prisma/client.ts';
+import { json, type Db } from './database.ts';
+
+export type { Event };
+
+/** The channel of NOTIFY; its payload is the id of an event row. */
+export const eventChannel = 'landfall_events';
+
+interface EventBody {
+  readonly migrationId?: string | null;
+  readonly vmMigrationId?: string | null;
+  readonly data: Readonly<Record<string, unknown>>;
+}
+
+export async function recordEvent(db: Db, type: EventType, body: EventBody): Promise<void> {
+  const { migrationId = null, vmMigrationId = null } = body;
+  const event = await db.event.create({ data: { type, migrationId, vmMigrationId, data: json(body.data) } });
+  await db.$executeRaw`SELECT pg_notify(${eventChannel}, ${event.id.toString()})`;
+}
+
+/** Events after an id, oldest first: what a client missed. */
+export function listEventsAfter(db: Db, afterId: bigint, limit: number): Promise<Event[]> {
+  return db.event.findMany({ where: { id: { gt: afterId } }, orderBy: { id: 'asc' }, take: limit });
+}
+
+export async function lastEventId(db: Db): Promise<bigint> {
+  const last = await db.event.findFirst({ orderBy: { id: 'desc' }, select: { id: true } });
+  return last?.id ?? 0n;
+}
+
+/** Forgets events older than a time; a client that was away longer reads the records instead. */
+export async function pruneEvents(db: Db, before: Date): Promise<number> {
+  return (await db.event.deleteMany({ where: { at: { lt: before } } })).count;
+}
+
+export interface EventListener {
+  close(): Promise<void>;
+}
+
+/**
+ * Calls `heard` with the id of each event as it is committed. After a lost connection it connects again
+ * and calls `heard(null)`: something may have been missed, so read from the last id you have.
+ */
+export async function listenForEvents(url: string, heard: (id: bigint | null) => void): Promise<EventListener> {
+  let closed = false;
+  let client = await connectListener(url, heard, () => void reconnect());
+  async function reconnect(): Promise<void> {
+    while (!closed) {
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+      try {
+        client = await connectListener(url, heard, () => void reconnect());
+        heard(null);
+        return;
+      } catch {
+        // The server is still away; the loop tries again until closed.
+      }
+    }
+  }
+  return {
+    close: async () => {
+      closed = true;
+      await client.end().catch(() => undefined);
+    },
+  };
+}
+
+async function connectListener(url: string, heard: (id: bigint) => void, lost: () => void): Promise<pg.Client> {
+  const client = new pg.Client({ connectionString: url, keepAlive: true });
+  client.on('error', () => undefined);
+  await client.connect();
+  client.on('notification', (message) => {
+    if (message.payload !== undefined) heard(BigInt(message.payload));
+  });
+  await client.query(`LISTEN ${eventChannel}`);
+  client.once('end', lost);
+  return client;
+}

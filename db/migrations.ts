@@ -1,0 +1,142 @@
+/** Migrations: what was asked for, and the members it has. Members' own changes stand in vm-migrations.ts. */
+import {
+  MigrationError,
+  defaultDials,
+  limits,
+  statusOfMembers,
+  type Destination,
+  type Dials,
+  type MigrationOptions,
+  type Status,
+} from '../core/index.ts';
+import type { Disk, Migration, VmMigration } from '../generated/prisma/client.ts';
+import { found, isUniqueViolation, json, jsonOrNull, type Db } from './database.ts';
+import { recordEvent } from './events.ts';
+import { newId } from './new-id.ts';
+
+export type { Migration };
+
+export interface NewDisk {
+  readonly label: string;
+  readonly sourceUuid: string;
+  readonly sourcePath: string;
+  readonly deviceKey: number;
+  readonly controllerKey: number;
+  readonly unitNumber: number;
+  readonly capacityBytes: bigint;
+  readonly provisioning: 'thin' | 'lazy' | 'eager';
+}
+
+export interface NewMember {
+  readonly sourceSiteId: string;
+  readonly vmMoref: string;
+  readonly vmInstanceUuid: string;
+  readonly vmName: string;
+  readonly warnings: readonly { readonly code: string; readonly message: string }[];
+  readonly settings: Dials | null;
+  readonly disks: readonly NewDisk[];
+}
+
+export interface NewMigration {
+  readonly kind: 'independent';
+  readonly autoFinal: boolean;
+  readonly destination: Destination;
+  readonly settings?: Dials;
+  readonly options?: MigrationOptions;
+  readonly requestedBy: string;
+  readonly members: readonly NewMember[];
+}
+
+export type MigrationWithMembers = Migration & { vmMigrations: (VmMigration & { disks: Disk[] })[] };
+
+export const defaultOptions: MigrationOptions = {
+  shutDown: { timeoutSeconds: limits.shutDownTimeoutSeconds, onTimeout: 'wait' },
+};
+
+/**
+ * Writes a migration with members and disks and says so. Call it in a transaction together with the audit
+ * row. Throws VM_ALREADY_MIGRATING when a member takes part in another migration.
+ */
+export async function createMigration(db: Db, wanted: NewMigration): Promise<MigrationWithMembers> {
+  const id = newId('mig');
+  await db.migration.create({
+    data: {
+      id,
+      kind: wanted.kind,
+      status: 'Queued',
+      autoFinal: wanted.autoFinal,
+      destination: json(wanted.destination),
+      settings: json(wanted.settings ?? defaultDials),
+      options: json(wanted.options ?? defaultOptions),
+      requestedBy: wanted.requestedBy,
+    },
+  });
+  for (const [position, member] of wanted.members.entries()) await createMember(db, id, wanted, member, position);
+  await recordEvent(db, 'migration.created', { migrationId: id, data: { members: wanted.members.length } });
+  return getMigration(db, id);
+}
+
+async function createMember(
+  db: Db,
+  migrationId: string,
+  wanted: NewMigration,
+  member: NewMember,
+  position: number,
+): Promise<void> {
+  const { disks, settings, warnings, ...vm } = member;
+  const id = newId('vmm');
+  try {
+    await db.vmMigration.create({
+      data: {
+        id,
+        migrationId,
+        position,
+        ...vm,
+        destinationSiteId: wanted.destination.siteId,
+        autoFinal: wanted.autoFinal,
+        status: 'Queued',
+        state: 'Task Queued',
+        step: 'queued',
+        warnings: json(warnings),
+        settings: jsonOrNull(settings),
+        disks: { create: disks.map((disk, index) => ({ id: newId('disk'), position: index, ...disk })) },
+      },
+    });
+  } catch (error) {
+    if (!isUniqueViolation(error)) throw error;
+    throw new MigrationError('VM_ALREADY_MIGRATING', `${member.vmName} takes part in a migration already`);
+  }
+}
+
+export async function getMigration(db: Db, id: string): Promise<MigrationWithMembers> {
+  const row = await db.migration.findUnique({
+    where: { id },
+    include: {
+      vmMigrations: { orderBy: { position: 'asc' }, include: { disks: { orderBy: { position: 'asc' } } } },
+    },
+  });
+  return found(row, 'migration', id);
+}
+
+/** Newest first; `beforeId` continues after the last one of the page before. */
+export function listMigrations(db: Db, limit: number, beforeId?: string): Promise<MigrationWithMembers[]> {
+  return db.migration.findMany({
+    ...(beforeId === undefined ? {} : { where: { id: { lt: beforeId } } }),
+    orderBy: { id: 'desc' },
+    take: Math.min(limit, limits.pageSizeMax),
+    include: {
+      vmMigrations: { orderBy: { position: 'asc' }, include: { disks: { orderBy: { position: 'asc' } } } },
+    },
+  });
+}
+
+/** Sets the status of a migration from its members' and says so when it changed. */
+export async function refreshMigrationStatus(db: Db, id: string): Promise<void> {
+  const migration = await getMigration(db, id);
+  const status = statusOfMembers(migration.vmMigrations.map((member) => member.status as Status));
+  const allEnded = migration.vmMigrations.every((member) => member.endedAt !== null);
+  const startedAt = migration.startedAt ?? (status === 'Queued' ? null : new Date());
+  const endedAt = allEnded ? (migration.endedAt ?? new Date()) : null;
+  await db.migration.update({ where: { id }, data: { status, startedAt, endedAt } });
+  if (status !== migration.status) await recordEvent(db, 'migration.changed', { migrationId: id, data: { status } });
+}

@@ -1,0 +1,7 @@
+/** Ids with the real clock and real randomness, for the records that are made here. */
+import { randomBytes } from 'node:crypto';
+import { makeId, type IdPrefix } from '../core/index.ts';
+
+export function newId(prefix: IdPrefix): string {
+  return makeId(prefix, Date.now(), randomBytes(16));
+}

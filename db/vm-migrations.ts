@@ -1,0 +1,140 @@
+/**
+ * One VM's migration as people see it: step, state, reason, times. The workflow is the truth about the
+ * step; these rows follow it. Every change writes an event in the same transaction.
+ */
+import {
+  isEnded,
+  stateOfStep,
+  statusOf,
+  type Dials,
+  type FailureNote,
+  type Reason,
+  type State,
+  type Step,
+} from '../core/index.ts';
+import type { Disk, Migration, Prisma, VmMigration } from '../generated/prisma/client.ts';
+import { found, jsonOrNull, type Database, type Db } from './database.ts';
+import { recordEvent } from './events.ts';
+import { refreshMigrationStatus } from './migrations.ts';
+
+export type { VmMigration };
+export type VmMigrationDetails = VmMigration & { disks: Disk[]; migration: Migration };
+
+export async function getVmMigration(db: Db, id: string): Promise<VmMigrationDetails> {
+  const row = await db.vmMigration.findUnique({
+    where: { id },
+    include: { disks: { orderBy: { position: 'asc' } }, migration: true },
+  });
+  return found(row, 'migration of a VM', id);
+}
+
+export function findActiveVmMigration(db: Db, siteId: string, vmInstanceUuid: string): Promise<VmMigration | null> {
+  return db.vmMigration.findFirst({ where: { sourceSiteId: siteId, vmInstanceUuid, endedAt: null } });
+}
+
+/** Which VMs of a site are being migrated now: for lists with eligibility. */
+export function listActiveOfSite(db: Db, sourceSiteId: string): Promise<VmMigration[]> {
+  return db.vmMigration.findMany({ where: { sourceSiteId, endedAt: null } });
+}
+
+export interface PhaseChange {
+  readonly step: Step;
+  /** Defaults to the state that belongs to the step. */
+  readonly state?: State;
+  readonly reason?: Reason | null;
+  readonly waitingFor?: string | null;
+  readonly failure?: (FailureNote & { readonly step: string }) | null;
+}
+
+/** Writes where the workflow is. Saying the same twice changes nothing and tells nobody. */
+export async function setPhase(database: Database, id: string, change: PhaseChange): Promise<void> {
+  await database.transaction(async (db) => {
+    const before = await getVmMigration(db, id);
+    const state = change.state ?? stateOfStep(change.step);
+    const status = statusOf(state);
+    const reason = change.reason ?? null;
+    const waitingFor = change.waitingFor ?? null;
+    const data: Prisma.VmMigrationUpdateInput = {
+      step: change.step,
+      state,
+      status,
+      waitingFor,
+      reason: jsonOrNull(reason),
+      ...(change.failure === undefined ? {} : { failure: jsonOrNull(change.failure) }),
+      ...(before.startedAt === null && status !== 'Queued' ? { startedAt: new Date() } : {}),
+      ...(status === 'Ready To Migrate' ? { ready: true, readyAt: before.readyAt ?? new Date() } : {}),
+      ...(change.step === 'ended' && isEnded(status) ? { endedAt: before.endedAt ?? new Date(), ready: false } : {}),
+    };
+    await db.vmMigration.update({ where: { id }, data });
+    const same =
+      before.step === change.step &&
+      before.state === state &&
+      before.waitingFor === waitingFor &&
+      reasonCode(before.reason) === (reason?.code ?? null);
+    if (same) return;
+    await refreshMigrationStatus(db, before.migrationId);
+    await recordEvent(db, 'vm-migration.changed', {
+      migrationId: before.migrationId,
+      vmMigrationId: id,
+      data: { vmName: before.vmName, step: change.step, state, status, reason, waitingFor },
+    });
+  });
+}
+
+/** Facts that steps learn: addresses, morefs, times. Times that are there already are kept. */
+export type VmMigrationFacts = Pick<
+  Prisma.VmMigrationUpdateInput,
+  | 'sourceAgentId'
+  | 'shadowVmMoref'
+  | 'shadowVmAddress'
+  | 'finalVmName'
+  | 'finalVmMoref'
+  | 'dataPathMs'
+  | 'approvedBy'
+  | 'stopRequestedAt'
+  | 'poweredOffAt'
+  | 'frozenAt'
+  | 'handedOverAt'
+  | 'poweredOnAt'
+  | 'guestReadyAt'
+>;
+
+export async function setFacts(db: Db, id: string, facts: VmMigrationFacts): Promise<void> {
+  await db.vmMigration.update({ where: { id }, data: facts });
+}
+
+/** A new lease: commands with an older generation are refused by the replicators from now on. */
+export async function takeLease(db: Db, id: string): Promise<number> {
+  const row = await db.vmMigration.update({ where: { id }, data: { leaseGeneration: { increment: 1 } } });
+  return row.leaseGeneration;
+}
+
+/** A new hand-over token, greater than every earlier one of this VM's source disks. */
+export async function takeHandOverToken(db: Db, id: string): Promise<bigint> {
+  const row = await db.vmMigration.update({ where: { id }, data: { handOverToken: { increment: 1 } } });
+  return row.handOverToken;
+}
+
+/** Keeps what the user wants of the dials; null follows the migration's again. */
+export async function setDesiredDials(db: Db, id: string, dials: Dials | null): Promise<void> {
+  const row = await db.vmMigration.update({ where: { id }, data: { settings: jsonOrNull(dials) } });
+  await recordEvent(db, 'vm-migration.settings', {
+    migrationId: row.migrationId,
+    vmMigrationId: id,
+    data: { desired: dials },
+  });
+}
+
+/** Keeps what the replicator says is in force. */
+export async function setDialsInForce(db: Db, id: string, dials: Dials): Promise<void> {
+  const row = await db.vmMigration.update({ where: { id }, data: { dialsInForce: jsonOrNull(dials) } });
+  await recordEvent(db, 'vm-migration.settings', {
+    migrationId: row.migrationId,
+    vmMigrationId: id,
+    data: { inForce: dials },
+  });
+}
+
+function reasonCode(reason: unknown): string | null {
+  return (reason as Reason | null)?.code ?? null;
+}
