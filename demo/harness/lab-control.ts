@@ -15,6 +15,12 @@ export interface LabVm {
   readonly consoleTail: readonly string[];
 }
 
+/** Payload bytes that have crossed the link, counted by the link itself. */
+export interface WanBytes {
+  readonly toDestination: number;
+  readonly toSource: number;
+}
+
 /** A process of the lab that a fault may hit. */
 export interface LabProcess {
   readonly role: 'guest' | 'replicator-host' | 'replicator-source' | 'receiver';
@@ -62,12 +68,26 @@ export class LabControl {
   }
 
   /** Bytes that have crossed the link so far, each way. */
-  wanBytes(): Promise<unknown> {
-    return this.call('GET', '/wan/bytes');
+  wanBytes(): Promise<WanBytes> {
+    return this.call('GET', '/wan/bytes') as Promise<WanBytes>;
   }
 
   setDatastoreFreeBytes(site: 'source' | 'destination', datastore: string, freeBytes: number | null): Promise<unknown> {
     return this.call('PUT', `/datastores/${site}/${encodeURIComponent(datastore)}`, { freeBytes });
+  }
+
+  /**
+   * While held, a power-on of this VM waits before its guest starts, so that a test can look at disks that nobody
+   * writes. `GET /status` names the power-ons that wait.
+   */
+  holdPowerOn(site: 'source' | 'destination', name: string, hold: boolean): Promise<unknown> {
+    return this.call('POST', `/vms/${site}/${encodeURIComponent(name)}/hold-power-on`, { hold });
+  }
+
+  /** Whether a power-on of this VM waits because it is held. */
+  async powerOnWaits(site: 'source' | 'destination', name: string): Promise<boolean> {
+    const status = (await this.call('GET', '/status')) as { powerOnsHeld?: { site: string; vm: string }[] };
+    return (status.powerOnsHeld ?? []).some((held) => held.site === site && held.vm === name);
   }
 
   leaks(): Promise<unknown> {
@@ -77,7 +97,7 @@ export class LabControl {
   /** Ends a process of the lab the hard way, as a crash would. Returns its process id; throws when there is none. */
   async kill(role: LabProcess['role'], vm?: string): Promise<number> {
     const found = (await this.processes()).find(
-      (process) => process.role === role && (vm === undefined || process.vm === undefined || process.vm === vm),
+      (candidate) => candidate.role === role && (vm === undefined || candidate.vm === undefined || candidate.vm === vm),
     );
     if (found === undefined) throw new Error(`The lab runs no process with the role ${role}`);
     process.kill(found.pid, 'SIGKILL');

@@ -1,0 +1,111 @@
+// B2 in small: a migration of a writing guest is hit by a kill or a cut at a random moment, from its start to its end.
+// Afterwards the disks are equal byte by byte and no acknowledged record is missing. LANDFALL_FAULT_RUNS sets how many
+// (20 unless said), LANDFALL_FAULT_SEED repeats a run.
+
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { compareDisks } from '../../demo/harness/compare-disks.ts';
+import { followVmMigration, showVmMigration, startMigration } from '../../demo/harness/operations.ts';
+import { writerVm } from '../../demo/harness/scenario.ts';
+import { pause, waitFor } from '../../demo/harness/wait.ts';
+import type { LeakReport } from '../../contracts/rest.ts';
+import { openWorld, type World } from '../helpers/world.ts';
+import { faults } from './faults.ts';
+import { seededRandom } from './random.ts';
+
+const RUNS = Number(process.env['LANDFALL_FAULT_RUNS'] ?? '20');
+const SEED = Number(process.env['LANDFALL_FAULT_SEED'] ?? String(Date.now() % 1_000_000));
+const MIB = 1024 * 1024;
+const SEED_MIB = 96;
+/** A run without a fault takes about so long from the start to the hand-over; moments are drawn from it. */
+const MOMENT_MAX_MS = 14_000;
+const RUN_TIMEOUT_MS = 240_000;
+
+const vmName = (run: number): string => `busy-${String(run)}`;
+let world: World;
+
+beforeAll(async () => {
+  world = await openWorld({
+    wan: { bytesPerSecondMax: 25_000_000, rttMs: 20 },
+    vms: Array.from({ length: RUNS }, (_, run) =>
+      writerVm({ name: vmName(run), capacityMib: 256, seedMib: SEED_MIB, writerPauseMs: 15, powerOn: false }),
+    ),
+  });
+}, 300_000);
+
+afterAll(async () => {
+  await world?.close();
+});
+
+for (let run = 0; run < RUNS; run += 1) {
+  const random = seededRandom(SEED + run);
+  const fault = faults[Math.floor(random() * faults.length)];
+  if (fault === undefined) throw new Error('no fault drawn');
+  const momentMs = Math.floor(random() * MOMENT_MAX_MS);
+  test(
+    `B2 nothing is lost: ${fault.name} after ${String(momentMs)} ms (seed ${String(SEED + run)})`,
+    async () => {
+      await migrateUnderFault(run, (vm) => fault.strike(world, vm), momentMs);
+    },
+    RUN_TIMEOUT_MS,
+  );
+}
+
+async function migrateUnderFault(run: number, strike: (vm: string) => Promise<void>, momentMs: number): Promise<void> {
+  const { lab, installation, sites } = world;
+  const name = vmName(run);
+  await lab.control.power('source', name, 'on');
+  await waitFor(
+    'the guest to write',
+    async () => ((await lab.control.vm('source', name)).acknowledged > 5 ? true : undefined),
+    { timeoutMs: 60_000 },
+  );
+  const migration = await startMigration(installation, sites, { vmNames: [name], autoFinal: false });
+  const id = migration.vmMigrations[0]?.id ?? '';
+  const striking = pause(momentMs).then(() => strike(name));
+  const survive = { timeoutMs: RUN_TIMEOUT_MS, intervalMs: 300 };
+  await followPatiently(id, (status) => status === 'Ready To Migrate', survive.timeoutMs);
+  await retried(() => installation.call('POST', `/vm-migrations/${id}/actions/final-migration`, {}, `final-${id}`));
+  await followPatiently(id, (status) => status === 'Completed', survive.timeoutMs);
+  await striking;
+  const source = await lab.control.vm('source', name);
+  const destination = await lab.control.vm('destination', name);
+  expect(source.powerState).toBe('poweredOff');
+  expect(destination.powerState).toBe('poweredOff');
+  expect(destination.disks).toHaveLength(source.disks.length);
+  for (const [index, disk] of source.disks.entries()) {
+    expect(await compareDisks(disk.flatPath, destination.disks[index]?.flatPath ?? '')).toBeNull();
+  }
+  await lab.control.power('destination', name, 'on');
+  const verified = await waitFor(
+    'the migrated guest to verify its records',
+    async () => (await lab.control.vm('destination', name)).verified ?? undefined,
+    { timeoutMs: 60_000 },
+  );
+  expect(verified).toBeGreaterThanOrEqual(source.acknowledged);
+  await lab.control.power('destination', name, 'off');
+  const after = await showVmMigration(installation, id);
+  expect(Number(after.progress?.resentBytes ?? Number.NaN)).toBeLessThanOrEqual(64 * MIB + 0.01 * SEED_MIB * MIB);
+  const leaks = await installation.call<LeakReport>('GET', '/leaks');
+  expect(leaks.items).toEqual([]);
+}
+
+/** Follows through an API that may be down for a moment: only an end that is not the wanted one is an error. */
+async function followPatiently(id: string, reached: (status: string) => boolean, timeoutMs: number): Promise<void> {
+  await retried(() =>
+    followVmMigration(world.installation, id, { reached: (now) => reached(now.status), timeoutMs, intervalMs: 300 }),
+  );
+}
+
+/** Repeats a call whose connection was refused or broken, as a client of a restarting API does; refusals stand. */
+async function retried<Answer>(call: () => Promise<Answer>): Promise<Answer> {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await call();
+    } catch (error) {
+      const broken =
+        error instanceof TypeError || (error instanceof Error && /socket|ECONN|fetch failed/i.test(error.message));
+      if (!broken || attempt >= 60) throw error;
+      await pause(500);
+    }
+  }
+}
