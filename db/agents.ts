@@ -1,8 +1,7 @@
-/** Replicators that we may speak to: on source hosts and in shadow VMs. One-time secrets rest sealed. */
+/** Replicators that we may speak to: on source hosts and in shadow VMs. Their one-time secrets come from the authority and are kept nowhere. */
 import type { Agent } from '../generated/prisma/client.ts';
 import { found, type Db } from './database.ts';
 import { newId } from './new-id.ts';
-import type { SealingKey } from './sealing.ts';
 
 export type { Agent };
 export type AgentRole = 'host' | 'receiver';
@@ -28,29 +27,26 @@ export async function ensureAgent(db: Db, agent: NewAgent): Promise<Agent> {
   });
 }
 
-/** Keeps the one-time secret of a pending agent; a secret that is there already is kept and returned. */
-export async function ensureEnrolSecret(db: Db, key: SealingKey, id: string, fresh: string): Promise<string> {
-  const agent = await getAgent(db, id);
-  if (agent.enrolSecretSealed !== null) return key.unseal(agent.enrolSecretSealed, id);
-  await db.agent.update({ where: { id }, data: { enrolSecretSealed: key.seal(fresh, id), state: 'pending' } });
-  return fresh;
-}
-
 export interface Enrolment {
   readonly address: string;
   readonly port: number;
   readonly spiffeId: string;
-  readonly publicKeySha256: string | null;
+  readonly spkiSha256: string;
   readonly version: string;
   readonly certificateNotAfter: Date;
 }
 
-/** Records that the agent holds a certificate; its one-time secret is void and forgotten. */
+/** Records that the agent holds a certificate; its one-time secret is void. */
 export function markEnrolled(db: Db, id: string, enrolment: Enrolment): Promise<Agent> {
   return db.agent.update({
     where: { id },
-    data: { ...enrolment, state: 'enrolled', enrolledAt: new Date(), enrolSecretSealed: null },
+    data: { ...enrolment, state: 'enrolled', enrolledAt: new Date() },
   });
+}
+
+/** The agent lost its identity: the next enrolment uses another secret. */
+export function startEnrolmentAnew(db: Db, id: string): Promise<Agent> {
+  return db.agent.update({ where: { id }, data: { state: 'pending', enrolAttempt: { increment: 1 } } });
 }
 
 export async function getAgent(db: Db, id: string): Promise<Agent> {

@@ -18,8 +18,13 @@ interface EventBody {
   readonly data: Readonly<Record<string, unknown>>;
 }
 
+/** Ids become visible in their order when whoever takes one commits before the next is taken. */
+export const eventLock = 72_707_370;
+
+/** Call it last in a transaction: from here to the commit no other event can be written. */
 export async function recordEvent(db: Db, type: EventType, body: EventBody): Promise<void> {
   const { migrationId = null, vmMigrationId = null } = body;
+  await db.$executeRaw`SELECT pg_advisory_xact_lock(${eventLock})`;
   const event = await db.event.create({ data: { type, migrationId, vmMigrationId, data: json(body.data) } });
   await db.$executeRaw`SELECT pg_notify(${eventChannel}, ${event.id.toString()})`;
 }

@@ -5,7 +5,9 @@
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { MigrationError } from '../core/index.ts';
 
@@ -38,9 +40,9 @@ interface BookRow {
 }
 
 /** Brings the database up to date and returns the names that were applied now. May be called any number of times. */
-export async function migrateDatabase(url: string, folder: string): Promise<readonly string[]> {
+export async function migrate(databaseUrl: string, folder = shippedFolder()): Promise<readonly string[]> {
   const migrations = await readMigrations(folder);
-  const client = new pg.Client({ connectionString: url });
+  const client = new pg.Client({ connectionString: databaseUrl });
   await client.connect();
   try {
     await client.query('SELECT pg_advisory_lock($1)', [advisoryLock]);
@@ -92,6 +94,15 @@ async function apply(client: pg.Client, migration: SqlMigration): Promise<void> 
       cause: error,
     });
   }
+}
+
+/** The folder that was shipped with this program: beside the sources, or one up from the built files. */
+function shippedFolder(): string {
+  const here = dirname(fileURLToPath(import.meta.url));
+  const folders = [join(here, '../prisma/migrations'), join(here, '../../prisma/migrations')];
+  const folder = folders.find((candidate) => existsSync(candidate));
+  if (folder === undefined) throw new Error(`No prisma/migrations beside ${here}`);
+  return folder;
 }
 
 async function readMigrations(folder: string): Promise<readonly SqlMigration[]> {

@@ -4,7 +4,7 @@
  */
 import type pg from 'pg';
 import type { ProgressReport } from '../core/index.ts';
-import { eventChannel } from './events.ts';
+import { eventChannel, eventLock } from './events.ts';
 
 export interface Sample {
   readonly at: Date;
@@ -37,9 +37,11 @@ WITH sample AS (
   UPDATE disk SET progress = given.value, background_state = given.value->>'backgroundState'
   FROM jsonb_array_elements($5::jsonb) AS given
   WHERE disk.vm_migration_id = $1 AND disk.source_uuid = given.value->>'sourceUuid'
+), locked AS MATERIALIZED (
+  SELECT migration_id, pg_advisory_xact_lock(${eventLock}) FROM totals
 ), told AS (
   INSERT INTO event (type, migration_id, vm_migration_id, data)
-  SELECT 'vm-migration.progress', migration_id, $1, $2::jsonb FROM totals RETURNING id
+  SELECT 'vm-migration.progress', migration_id, $1, $2::jsonb FROM locked RETURNING id
 )
 SELECT pg_notify('${eventChannel}', id::text) FROM told`;
 

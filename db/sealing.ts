@@ -1,16 +1,12 @@
 /**
- * Seals secrets that must rest in the database: AES-256-GCM with a key file beside the authority's key,
- * bound to the id of the row, so that a sealed value moved to another row does not open. It must never
+ * Seals secrets that must rest in the database: AES-256-GCM with the installation's encryption
+ * key, bound to the id of the row, so that a sealed value moved to another row does not open. It must never
  * put a secret into an error.
  */
 import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
-import { mkdir, open, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import { MigrationError } from '../core/index.ts';
 
 const version = 'v1';
-const keyBytes = 32;
-const keyFileName = 'credentials.key';
 
 export interface SealingKey {
   seal(secret: string, boundTo: string): string;
@@ -18,17 +14,7 @@ export interface SealingKey {
   unseal(sealed: string, boundTo: string): string;
 }
 
-/** Reads the key of this installation; makes it at the first call (mode 0600). */
-export async function openSealingKey(home: string): Promise<SealingKey> {
-  const folder = join(home, 'authority');
-  await mkdir(folder, { recursive: true, mode: 0o700 });
-  const path = join(folder, keyFileName);
-  await createKeyFile(path);
-  const key = Buffer.from((await readFile(path, 'utf8')).trim(), 'base64');
-  if (key.length !== keyBytes) throw new MigrationError('CREDENTIAL_KEY_WRONG', `${path} does not hold a key`);
-  return sealingKey(key);
-}
-
+/** Makes a sealing key of 32 bytes: the encryption key of the installation's authority. */
 export function sealingKey(key: Uint8Array): SealingKey {
   return {
     seal(secret, boundTo) {
@@ -49,16 +35,4 @@ export function sealingKey(key: Uint8Array): SealingKey {
       }
     },
   };
-}
-
-/** Two processes may start at once: whoever comes second finds the file and uses it. */
-async function createKeyFile(path: string): Promise<void> {
-  try {
-    const file = await open(path, 'wx', 0o600);
-    await file.writeFile(`${randomBytes(keyBytes).toString('base64')}\n`);
-    await file.sync();
-    await file.close();
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
-  }
 }
