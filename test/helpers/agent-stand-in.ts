@@ -7,7 +7,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import { createKeys, createRequest, createSelfSigned, readCertificate } from '../../dataplane/client/x509.ts';
+import { createKeys, readCertificate } from '../../dataplane/client/x509.ts';
+import { createRequest, createSelfSigned } from './certificates.ts';
 
 export interface AgentFaults {
   /** Answers begin with a proof made from another secret. */
@@ -46,7 +47,7 @@ export interface AgentStandIn {
 export async function startAgentStandIn(options: StandInOptions): Promise<AgentStandIn> {
   const own = await createKeys();
   const other = await createKeys();
-  const selfSigned = await createSelfSigned(own.keys, 'unenrolled agent', new Date());
+  const selfSigned = await createSelfSigned(own.keys);
   const spkiDer = readCertificate(selfSigned)?.spkiDer ?? Buffer.alloc(0);
   const secret = Buffer.from(options.secret, 'base64');
   const sockets = new Set<Socket>();
@@ -122,7 +123,7 @@ export async function startAgentStandIn(options: StandInOptions): Promise<AgentS
       createHmac('sha256', key)
         .update(Buffer.concat([Buffer.from(label), exporter, spkiDer]))
         .digest();
-    const csrPem = await createRequest(faults.otherKeyInRequest ? other.keys : own.keys, 'agent');
+    const csrPem = await createRequest(faults.otherKeyInRequest ? other.keys : own.keys);
     begun.add(socket);
     if (standIn.certificate !== null) return { status: 200, json: { csrPem } };
     const given = Buffer.from(body.proof ?? '', 'base64');
