@@ -92,6 +92,20 @@ export const errorCodes = {
     'Repair the database by hand, then resolve the failed row in _prisma_migrations.',
   ),
 
+  // Embedded services
+  HOME_IN_USE: entry(
+    'Landfall already runs in this home',
+    'needs-operator',
+    409,
+    'Stop the other "landfall up" with Ctrl-C, or choose another folder with LANDFALL_HOME.',
+  ),
+  SERVICE_START_FAILED: entry(
+    'A part of the installation could not be started',
+    'needs-operator',
+    500,
+    'Read the log that the message names.',
+  ),
+
   // Sites and vSphere
   VSPHERE_UNREACHABLE: entry(
     'The vCenter cannot be reached',
