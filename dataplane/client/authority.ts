@@ -91,7 +91,7 @@ export async function openAuthority(directory: string, clock: () => Date = () =>
   );
   await replaceFile(join(directory, certificateFile), state.certificatePem, 0o644);
 
-  let management: Promise<TlsIdentity> | undefined;
+  let management: { identity: Promise<TlsIdentity>; issuedAtMs: number } | undefined;
 
   async function issueOwn(
     uses: readonly ('client' | 'server')[],
@@ -126,11 +126,15 @@ export async function openAuthority(directory: string, clock: () => Date = () =>
       return made;
     },
 
-    async managementIdentity() {
-      const current = await management?.catch(() => undefined);
-      if (current !== undefined && !needsRenewal(current.notAfter, clock())) return current;
-      management = issueOwn(['client'], { uris: [serverSpiffeIdOf(state.installationId)] }, agentValidityMs);
-      return management;
+    managementIdentity() {
+      const nowMs = clock().getTime();
+      if (management === undefined || nowMs - management.issuedAtMs >= agentRenewalAgeMs) {
+        const uris = [serverSpiffeIdOf(state.installationId)];
+        const identity = issueOwn(['client'], { uris }, agentValidityMs);
+        identity.catch(() => (management = undefined));
+        management = { identity, issuedAtMs: nowMs };
+      }
+      return management.identity;
     },
 
     async signRequest(csrPem, identity) {

@@ -141,7 +141,7 @@ export function assertEnrolledAs(peer: Peer, spiffeId: string, endpoint: AgentEn
     case 'self-signed':
       throw new MigrationError('AGENT_NOT_ENROLLED', `${nameOf(endpoint)} is not enrolled`);
     case 'foreign':
-      throw new MigrationError('AGENT_FOREIGN', `${nameOf(endpoint)} holds a certificate of another installation`);
+      throw foreignAgent(endpoint);
   }
   if (peer.certificate.uris.length !== 1 || peer.certificate.uris[0] !== spiffeId) {
     throw new MigrationError(
@@ -152,6 +152,10 @@ export function assertEnrolledAs(peer: Peer, spiffeId: string, endpoint: AgentEn
       },
     );
   }
+}
+
+export function foreignAgent(endpoint: AgentEndpoint): MigrationError {
+  return new MigrationError('AGENT_FOREIGN', `${nameOf(endpoint)} holds a certificate of another installation`);
 }
 
 function jobPath(jobId: string, rest = ''): string {

@@ -8,7 +8,7 @@ import { MigrationError } from '../../core/index.ts';
 import { connectAgent, nameOf, openHttp, requestJson } from './agent-connection.ts';
 import type { AgentEndpoint, Peer } from './agent-connection.ts';
 import type { Authority } from './authority.ts';
-import { assertEnrolledAs } from './control-client.ts';
+import { assertEnrolledAs, foreignAgent } from './control-client.ts';
 import type { AgentStatus, EnrolBegun } from './control-types.ts';
 import { spiffeIdOf } from './identity.ts';
 import type { AgentRole } from './identity.ts';
@@ -61,6 +61,7 @@ export async function enrolAgent(options: EnrolOptions): Promise<Enrolment> {
   const secret = Buffer.from(options.secret, 'base64');
   if (secret.length < secretLengthMin) throw new TypeError('an enrolment secret has at least 16 bytes');
   return withConnection(options, async ({ socket, peer, http }) => {
+    if (peer.trust === 'foreign') throw foreignAgent(options.endpoint);
     const status = await getStatus(http, options);
     const spiffeId = spiffeIdOf(options.authority.installationId, {
       role: options.role,

@@ -10,7 +10,6 @@ import {
   KeyUsageFlags,
   KeyUsagesExtension,
   Pkcs10CertificateRequest,
-  Pkcs10CertificateRequestGenerator,
   SubjectAlternativeNameExtension,
   SubjectKeyIdentifierExtension,
   AuthorityKeyIdentifierExtension,
@@ -63,7 +62,7 @@ export interface CertificateFacts {
 export async function createKeys(): Promise<KeyMaterial> {
   const keys = await webcrypto.subtle.generateKey(keyAlgorithm, true, ['sign', 'verify']);
   const privateKeyPem = KeyObject.from(keys.privateKey).export({ type: 'pkcs8', format: 'pem' }).toString();
-  return { privateKeyPem, keys: keys as CryptoKeyPair };
+  return { privateKeyPem, keys: keys };
 }
 
 export async function createAuthorityCertificate(
@@ -118,15 +117,6 @@ export async function issueCertificate(issuer: CertificateIssuer, request: Certi
   return certificate.toString('pem');
 }
 
-export async function createRequest(keys: CryptoKeyPair, commonName: string): Promise<string> {
-  const request = await Pkcs10CertificateRequestGenerator.create({
-    name: [{ CN: [commonName] }],
-    keys,
-    signingAlgorithm,
-  });
-  return request.toString('pem');
-}
-
 /** Reads a certificate request, checks that its sender holds the key; null where it is broken or of another kind of key. */
 export async function readRequest(csrPem: string): Promise<{ publicKey: PublicKey; spkiDer: Buffer } | null> {
   try {
@@ -164,7 +154,7 @@ export function fingerprintOf(spkiDer: Uint8Array): string {
 
 async function importPrivateKey(privateKeyPem: string): Promise<CryptoKey> {
   const der = Buffer.from(privateKeyPem.replace(/-----[^-]+-----|\s/g, ''), 'base64');
-  return (await webcrypto.subtle.importKey('pkcs8', der, keyAlgorithm, false, ['sign'])) as CryptoKey;
+  return await webcrypto.subtle.importKey('pkcs8', der, keyAlgorithm, false, ['sign']);
 }
 
 /** 127 random bits, positive as X.509 asks. */

@@ -1,6 +1,7 @@
 // A TLS server that behaves like an agent's control port, in this process and with faults on demand: for tests of the client
 // alone. What the real replicator does is tested against the real replicator.
 import { createHmac, timingSafeEqual } from 'node:crypto';
+import type { webcrypto } from 'node:crypto';
 import { createServer as createHttpsServer } from 'node:https';
 import type { Server as HttpsServer } from 'node:https';
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -35,6 +36,7 @@ export interface AgentStandIn {
   readonly endpoint: { address: string; port: number };
   readonly faults: AgentFaults;
   readonly spkiDer: Buffer;
+  readonly keys: webcrypto.CryptoKeyPair;
   /** The certificate in force, null before enrolment. A test may put another one in. */
   certificate: { certificatePem: string; authorityPem: string } | null;
   /** Connections accepted so far. */
@@ -84,6 +86,10 @@ export async function startAgentStandIn(options: StandInOptions): Promise<AgentS
   }
 
   function handle(request: IncomingMessage, response: ServerResponse): void {
+    if (faults.dropAt?.path === request.url && !faults.dropAt?.after) {
+      request.socket.destroy();
+      return;
+    }
     const chunks: Buffer[] = [];
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
     request.on('end', () => {
@@ -102,7 +108,6 @@ export async function startAgentStandIn(options: StandInOptions): Promise<AgentS
   async function respond(request: IncomingMessage, body: unknown): Promise<{ status: number; json: unknown }> {
     const [method = '', path = ''] = [request.method, request.url];
     const socket = request.socket as TLSSocket;
-    if (faults.dropAt?.path === path && !faults.dropAt.after) socket.destroy();
     switch (`${method} ${path}`) {
       case 'GET /v1/agent':
         return { status: 200, json: agentStatus() };
@@ -151,6 +156,7 @@ export async function startAgentStandIn(options: StandInOptions): Promise<AgentS
     endpoint: { address, port },
     faults,
     spkiDer,
+    keys: own.keys,
     certificate: null,
     connections: () => connections,
     dropConnections: () => sockets.forEach((socket) => socket.destroy()),

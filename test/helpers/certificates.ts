@@ -1,4 +1,5 @@
 // Certificates and requests that only agents make, for stand-ins of agents.
+import 'reflect-metadata';
 import type { webcrypto } from 'node:crypto';
 import { Pkcs10CertificateRequestGenerator, X509CertificateGenerator } from '@peculiar/x509';
 
