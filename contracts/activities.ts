@@ -1,0 +1,120 @@
+/**
+ * The interfaces of all activities: what workflows may ask for. Names stand in workflow histories and must
+ * never change. Every activity may run twice, also after its effect: it checks first, then acts. Undo
+ * activities succeed when there is nothing to undo. Types only.
+ */
+import type { Dials, FailureNote, Reason, State, Step } from '../core/index.ts';
+
+/** Every activity about one VM's migration names it first: interceptors log and report by it. */
+export interface VmRef {
+  readonly vmMigrationId: string;
+}
+
+export interface VmMigrationFacts {
+  readonly migrationId: string;
+  readonly vmName: string;
+  readonly sourceSiteId: string;
+  readonly destinationSiteId: string;
+  readonly autoFinal: boolean;
+}
+
+export interface PhaseNote extends VmRef {
+  readonly step: Step;
+  readonly state?: State;
+  readonly reason?: Omit<Reason, 'since'> | null;
+  readonly waitingFor?: string | null;
+  readonly failure?: (FailureNote & { readonly step: string }) | null;
+}
+
+export interface RecordsActivities {
+  readVmMigration(input: VmRef): Promise<VmMigrationFacts>;
+  /** Writes the phase for people; the same twice changes nothing. */
+  notePhase(input: PhaseNote): Promise<void>;
+  /** Who asked for the final migration. */
+  noteApproval(input: VmRef & { readonly approvedBy: string }): Promise<void>;
+  /** Ids of members in the order of the queue that have not ended. */
+  listQueue(input: { readonly migrationId: string }): Promise<readonly string[]>;
+}
+
+export interface VsphereActivities {
+  /** Puts the agent ISO on the destination datastore where it is missing or another one. It stays there. */
+  ensureAgentIso(input: VmRef): Promise<void>;
+  /** Creates the final VM's folder and its empty disks, and learns their UUIDs. */
+  createTargetDisks(input: VmRef): Promise<void>;
+  deleteTargetDisks(input: VmRef): Promise<void>;
+  uploadConfigurationIso(input: VmRef): Promise<void>;
+  deleteConfigurationIso(input: VmRef): Promise<void>;
+  /** Builds the shadow VM with the destination disks attached. */
+  createShadowVm(input: VmRef): Promise<void>;
+  /** Powers the shadow VM off and removes it with its files; throws FOREIGN_DISK_ATTACHED rather than delete a kept disk. */
+  destroyShadowVm(input: VmRef): Promise<void>;
+  powerOnShadowVm(input: VmRef): Promise<void>;
+  waitForShadowVmAddress(input: VmRef & { readonly timeoutSeconds: number }): Promise<void>;
+  /** Gives the source's disks the replication policy: from now on writes pass through the tap. */
+  attachStoragePolicy(input: VmRef): Promise<void>;
+  detachStoragePolicy(input: VmRef): Promise<void>;
+  /** Asks the source guest to shut down; does nothing when it is off. */
+  requestGuestShutDown(input: VmRef): Promise<void>;
+  /** Returns when the source VM is off. Throws SHUT_DOWN_TIMEOUT when the policy is to give up. */
+  stopSourceVm(input: VmRef): Promise<void>;
+  /** Takes the destination disks off the shadow VM and checks twice that their files are still there. */
+  detachTargetDisks(input: VmRef): Promise<void>;
+  /** Gives the disks the source's UUIDs and builds the VM around them, powered off. */
+  createFinalVm(input: VmRef): Promise<void>;
+  copyNvram(input: VmRef): Promise<void>;
+  powerOnFinalVm(input: VmRef): Promise<void>;
+  /** Waits until the migrated guest reports itself; returns false when it did not in time. */
+  waitForFinalGuest(input: VmRef & { readonly timeoutSeconds: number }): Promise<boolean>;
+  /** Note and custom attribute on the source VM: it was migrated, leave it off. */
+  markSourceVm(input: VmRef): Promise<void>;
+}
+
+/** Until when a supervisor follows the job. */
+export type SuperviseUntil = 'ready' | 'not-ready';
+
+export interface SuperviseResult {
+  readonly outcome: 'ready' | 'not-ready' | 'detached' | 'aborted';
+  /** Why it was aborted. */
+  readonly failure?: FailureNote;
+}
+
+export interface ReplicationActivities {
+  /** Proves to the receiver who we are, and signs its certificate. */
+  enrolShadowVm(input: VmRef): Promise<void>;
+  forgetShadowVm(input: VmRef): Promise<void>;
+  /** Ensures that the job runs and follows it, writing progress each second. Leaves the job running when it ends. */
+  superviseReplication(
+    input: VmRef & { readonly until: SuperviseUntil; readonly detachAfterSeconds: number },
+  ): Promise<SuperviseResult>;
+  /** Ends the job; unfreezes it first where it is frozen. */
+  stopReplication(input: VmRef): Promise<void>;
+  /** Keeps the wish and tells the replicator; null follows the migration's dials. */
+  changeDials(input: VmRef & { readonly dials: Dials | null }): Promise<void>;
+  /** A new token for a hand-over; greater than every earlier one. */
+  takeToken(input: VmRef): Promise<number>;
+  /** Freezes and waits until both sides' roots are compared. Throws ROOTS_DIFFER or FREEZE_CANCELLED. */
+  freezeReplication(input: VmRef & { readonly token: number }): Promise<void>;
+  unfreezeReplication(input: VmRef & { readonly token: number }): Promise<void>;
+  /** The destination becomes the owner. Throws FREEZE_CANCELLED when the source was powered on before. */
+  handOver(input: VmRef & { readonly token: number }): Promise<void>;
+  writeReceipt(input: VmRef): Promise<void>;
+}
+
+export interface ClusterRef {
+  readonly clusterId: string;
+}
+
+export interface ClusterActivities {
+  /** Checks the cluster and lists its hosts by moref. Throws CLUSTER_NOT_SUITABLE. */
+  prepareCluster(input: ClusterRef): Promise<readonly string[]>;
+  /** Gives each host its one-time enrolment secret as an advanced option. */
+  writeHostOptions(input: ClusterRef): Promise<void>;
+  /** Installs the host package on every host and waits for the task. */
+  installHostPackage(input: ClusterRef): Promise<void>;
+  enrolHost(input: ClusterRef & { readonly hostMoref: string }): Promise<void>;
+  /** Creates the replication policy where it is missing. */
+  ensureStoragePolicy(input: ClusterRef): Promise<void>;
+  finishClusterSetup(input: ClusterRef & { readonly failure: FailureNote | null }): Promise<void>;
+}
+
+export type AllActivities = RecordsActivities & VsphereActivities & ReplicationActivities & ClusterActivities;

@@ -1,0 +1,15 @@
+/** Names that workflows, workers and clients must agree on: task queue, workflow ids, workflow types. */
+
+/** All workflows and activities of the management server. */
+export const controlTaskQueue = 'control';
+
+export const workflowTypes = {
+  vmMigration: 'vmMigration',
+  independentMigration: 'independentMigration',
+  clusterSetup: 'clusterSetup',
+} as const;
+
+/** The workflow of a cluster's configuration: one at a time per cluster. */
+export function clusterSetupWorkflowId(siteId: string, clusterMoref: string): string {
+  return `cluster-setup/${siteId}/${clusterMoref}`;
+}

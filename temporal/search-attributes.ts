@@ -1,0 +1,13 @@
+/**
+ * Search attributes of our workflows, for operators in the Temporal UI. They are never encrypted: ids and
+ * words of ours only. Whoever starts a server registers all of `searchAttributes` before the first workflow.
+ */
+import { defineSearchAttributeKey } from '@temporalio/common';
+
+export const migSite = defineSearchAttributeKey('MigSite', 'KEYWORD');
+export const migGroup = defineSearchAttributeKey('MigGroup', 'KEYWORD');
+export const migVm = defineSearchAttributeKey('MigVm', 'KEYWORD');
+export const migPhase = defineSearchAttributeKey('MigPhase', 'KEYWORD');
+export const migNeedsOperator = defineSearchAttributeKey('MigNeedsOperator', 'BOOL');
+
+export const searchAttributes = [migSite, migGroup, migVm, migPhase, migNeedsOperator] as const;

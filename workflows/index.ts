@@ -1,0 +1,4 @@
+/** All workflows: what a worker's bundle is made of. Their messages stand in `messages.ts`. */
+export { clusterSetup } from './cluster-setup.ts';
+export { independentMigration } from './independent-migration.ts';
+export { vmMigration } from './vm-migration/index.ts';

@@ -1,0 +1,23 @@
+/** The activities of one VM's migration, each under the preset that fits what it is used for. */
+import { proxyActivities } from '@temporalio/workflow';
+import type { RecordsActivities, ReplicationActivities, VsphereActivities } from '../../contracts/activities.ts';
+import {
+  commandOptions,
+  finalOptions,
+  recordsOptions,
+  stepOptions,
+  superviseOptions,
+  tirelessOptions,
+  waitOptions,
+} from '../../temporal/index.ts';
+
+type MigrationActivities = VsphereActivities & ReplicationActivities;
+
+export const records = proxyActivities<RecordsActivities>(recordsOptions);
+export const steps = proxyActivities<MigrationActivities>(stepOptions);
+export const finals = proxyActivities<MigrationActivities>(finalOptions);
+export const waits = proxyActivities<MigrationActivities>(waitOptions);
+export const commands = proxyActivities<MigrationActivities>(commandOptions);
+/** Undoing, and going forward after the hand-over. */
+export const tireless = proxyActivities<MigrationActivities>(tirelessOptions);
+export const supervisor = proxyActivities<Pick<MigrationActivities, 'superviseReplication'>>(superviseOptions);

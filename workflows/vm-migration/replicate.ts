@@ -1,0 +1,126 @@
+/**
+ * From the first copied byte to the frozen source: follows replication, waits for the final migration,
+ * stops the source and freezes. Whatever cancels a final from outside leads back to replication.
+ */
+import {
+  CancellationScope,
+  allHandlersFinished,
+  condition,
+  continueAsNew,
+  isCancellation,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { SuperviseResult, SuperviseUntil } from '../../contracts/activities.ts';
+import type { VmMigrationInput } from '../../contracts/workflows.ts';
+import { limits, type ErrorCode } from '../../core/index.ts';
+import { hasFailureCode, noteOf, refusal } from '../../temporal/index.ts';
+import { finals, supervisor, tireless, waits } from './proxies.ts';
+import { enter, type Run } from './run.ts';
+
+/** A final migration that ends so leaves the source as the owner, and replication goes on. */
+const harmless: readonly ErrorCode[] = ['FREEZE_CANCELLED', 'SHUT_DOWN_TIMEOUT'];
+
+/** Returns the token under which the source is frozen with both sides equal. */
+export async function replicateUntilFrozen(run: Run): Promise<number> {
+  for (;;) {
+    await replicateUntilReady(run);
+    await waitForFinal(run);
+    if (!run.ready) continue;
+    try {
+      return await stopAndFreeze(run);
+    } catch (error) {
+      if (!hasFailureCode(error, ...harmless)) throw error;
+      giveUpFinal(run, error);
+    }
+  }
+}
+
+/** A final that was cancelled from outside is not begun again by itself: a person has touched the source. */
+export function giveUpFinal(run: Run, error: unknown): void {
+  run.lastRefusal = noteOf(error);
+  run.autoFinal = false;
+  run.finalRequested = false;
+  run.finalUnderWay = false;
+}
+
+async function replicateUntilReady(run: Run): Promise<void> {
+  run.ready = false;
+  run.finalRequested = false;
+  run.reached = 'replicate';
+  await enter(run, 'replicate', { reason: run.lastRefusal });
+  for (;;) {
+    const result = await supervise(run, 'ready');
+    if (result.outcome === 'ready') break;
+    await renewRun(run);
+  }
+  run.ready = true;
+}
+
+/** Returns when the final migration is wanted, or with `ready` false when readiness was lost. */
+async function waitForFinal(run: Run): Promise<void> {
+  if (run.autoFinal) {
+    await enter(run, 'ready');
+    return;
+  }
+  await enter(run, 'ready', { waitingFor: 'the final migration to be started', reason: run.lastRefusal });
+  while (!run.finalRequested && run.ready) {
+    const outcome = await superviseUntilFinal(run);
+    if (outcome === 'not-ready') run.ready = false;
+    if (outcome === 'detached') await renewRun(run);
+  }
+}
+
+/** The supervisor goes on writing progress while people decide; a wanted final lets go of it at once. */
+async function superviseUntilFinal(run: Run): Promise<SuperviseResult['outcome'] | 'final'> {
+  const scope = new CancellationScope({ cancellable: true });
+  const following = scope.run(() => supervise(run, 'not-ready')).then((result) => result.outcome);
+  const wanted = condition(() => run.finalRequested).then(() => 'final' as const);
+  const first = await Promise.race([following, wanted]);
+  if (first === 'final') {
+    scope.cancel();
+    await following.catch((error: unknown) => {
+      if (!isCancellation(error)) throw error;
+    });
+  }
+  return first;
+}
+
+async function supervise(run: Run, until: SuperviseUntil): Promise<SuperviseResult> {
+  const result = await supervisor.superviseReplication({
+    ...run.ref,
+    until,
+    detachAfterSeconds: limits.superviseDetachSeconds,
+  });
+  if (result.outcome === 'aborted') {
+    throw refusal('SOURCE_DISK_CHANGED', result.failure?.message ?? 'A disk of the source VM was changed');
+  }
+  return result;
+}
+
+/** The job runs on by itself, so this is the safe place to start with an empty history. */
+async function renewRun(run: Run): Promise<void> {
+  if (!workflowInfo().continueAsNewSuggested && workflowInfo().historyLength < 500) return;
+  await condition(allHandlersFinished);
+  const { vmMigrationId, parentWorkflowId } = run.input;
+  await continueAsNew<(input: VmMigrationInput) => Promise<unknown>>({
+    vmMigrationId,
+    parentWorkflowId,
+    carry: { version: 1, reached: run.reached, autoFinal: run.autoFinal },
+  });
+}
+
+async function stopAndFreeze(run: Run): Promise<number> {
+  run.finalUnderWay = true;
+  run.lastRefusal = null;
+  await enter(run, 'shutDownGuest', { waitingFor: 'the source VM to be powered off' });
+  await waits.stopSourceVm(run.ref);
+  await enter(run, 'freeze', { waitingFor: 'the last bytes and the comparison of both sides' });
+  const token = await finals.takeToken(run.ref);
+  try {
+    await finals.freezeReplication({ ...run.ref, token });
+    return token;
+  } catch (error) {
+    await CancellationScope.nonCancellable(() => tireless.unfreezeReplication({ ...run.ref, token }));
+    throw error;
+  }
+}
