@@ -1,0 +1,62 @@
+/**
+ * vSphere faults as members of our error family, told apart by type and never by text. It must not decide
+ * what to do about a fault; callers ask `isFault` and the retry class.
+ */
+import { MigrationError, type ErrorCode } from '../core/index.ts';
+import { isFaultOf } from './schema.ts';
+
+/** The detail of a fault as vCenter sent it; `_type` names it. */
+export interface FaultDetail {
+  readonly _type?: string | undefined;
+  readonly [field: string]: unknown;
+}
+
+/** A fault that vCenter answered with, or that ended a task. */
+export class VsphereFault extends MigrationError {
+  /** The fault's type name, for example `FileLocked`. */
+  readonly faultType: string;
+  readonly fault: FaultDetail;
+
+  constructor(what: string, fault: FaultDetail, message: string) {
+    const faultType = fault._type ?? 'MethodFault';
+    super(codeOf(faultType), `${what}: ${message.trim() || faultType}`, { details: { faultType } });
+    this.faultType = faultType;
+    this.fault = fault;
+  }
+}
+
+/** Whether `error` is a vSphere fault of one of these types or their descendants. */
+export function isFault(error: unknown, ...types: readonly string[]): error is VsphereFault {
+  return error instanceof VsphereFault && types.some((type) => isFaultOf(error.faultType, type));
+}
+
+/** First match wins, so families come after their members. */
+const codesByFault: readonly (readonly [string, ErrorCode])[] = [
+  ['InvalidLogin', 'VSPHERE_LOGIN_FAILED'],
+  ['NotAuthenticated', 'VSPHERE_LOGIN_FAILED'],
+  ['NoPermission', 'VSPHERE_NO_PERMISSION'],
+  ['ManagedObjectNotFound', 'VSPHERE_NOT_FOUND'],
+  ['FileNotFound', 'VSPHERE_NOT_FOUND'],
+  ['NotFound', 'VSPHERE_NOT_FOUND'],
+  ['FileLocked', 'VSPHERE_FILE_LOCKED'],
+  ['FileAlreadyExists', 'VSPHERE_FILE_EXISTS'],
+  ['NoDiskSpace', 'VSPHERE_NO_SPACE'],
+  ['InsufficientStorageSpace', 'VSPHERE_NO_SPACE'],
+  ['TaskInProgress', 'VSPHERE_BUSY'],
+  ['ConcurrentAccess', 'VSPHERE_BUSY'],
+  ['ResourceInUse', 'VSPHERE_BUSY'],
+  ['Timedout', 'VSPHERE_TIMEOUT'],
+  ['RequestCanceled', 'VSPHERE_TIMEOUT'],
+  ['HostCommunication', 'VSPHERE_UNREACHABLE'],
+  ['InvalidState', 'VSPHERE_INVALID_STATE'],
+  ['InvalidVmConfig', 'VSPHERE_INVALID_ARGUMENT'],
+  ['InvalidArgument', 'VSPHERE_INVALID_ARGUMENT'],
+  ['InvalidRequest', 'VSPHERE_INVALID_ARGUMENT'],
+  ['InvalidName', 'VSPHERE_INVALID_ARGUMENT'],
+  ['DuplicateName', 'VSPHERE_INVALID_ARGUMENT'],
+  ['AlreadyExists', 'VSPHERE_INVALID_ARGUMENT'],
+];
+
+function codeOf(faultType: string): ErrorCode {
+  return codesByFault.find(([family]) => isFaultOf(faultType, family))?.[1] ?? 'VSPHERE_FAULT';
+}
