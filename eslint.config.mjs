@@ -11,7 +11,17 @@ const impureGlobals = ['process', 'Buffer', 'setImmediate', 'fetch', 'URL', 'win
 
 export default tseslint.config(
   {
-    ignores: ['node_modules', 'dist', 'build', 'generated', 'lab', 'dataplane/target', 'coverage', '**/*.gen.ts'],
+    ignores: [
+      'node_modules',
+      'dist',
+      'build',
+      'generated',
+      'lab',
+      'dataplane/target',
+      'coverage',
+      '**/*.gen.ts',
+      '**/*.generated.ts',
+    ],
   },
   js.configs.recommended,
   tseslint.configs.recommendedTypeChecked,

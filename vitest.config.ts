@@ -23,7 +23,7 @@ export default defineConfig({
           ...servers,
           include: ['test/integration/**/*.test.ts', '**/*.integration.test.ts'],
           exclude: elsewhere,
-          globalSetup: ['tools/test-postgres.ts', 'tools/test-temporal.ts'],
+          globalSetup: ['./tools/test-postgres.ts', './tools/test-temporal.ts'],
         },
       },
       {

@@ -71,7 +71,10 @@ async function run(server: string, ...statements: readonly string[]): Promise<vo
 }
 
 /** Makes an empty database and gives its address. */
-export async function createEmptyDatabase(server: string, name = `test_${randomUUID().replaceAll('-', '')}`): Promise<string> {
+export async function createEmptyDatabase(
+  server: string,
+  name = `test_${randomUUID().replaceAll('-', '')}`,
+): Promise<string> {
   await run(server, `create database ${name}`);
   return databaseUrl(server, name);
 }

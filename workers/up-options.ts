@@ -16,8 +16,8 @@ export interface UpOptions {
 export const upHelp = `landfall up: starts Postgres, Temporal with its UI, the API and a worker, and keeps them running.
 
   --json                one JSON line on standard output when ready
-  --api-address ADDR    address the API listens on (127.0.0.1; LANDFALL_API_ADDRESS)
-  --api-port PORT       port the API listens on (8743; LANDFALL_API_PORT)
+  --address ADDR        address the API listens on (127.0.0.1; LANDFALL_API_ADDRESS)
+  --port PORT           port the API listens on (8743; LANDFALL_API_PORT)
 
 LANDFALL_HOME (.landfall) holds data, keys and logs. DATABASE_URL and TEMPORAL_ADDRESS replace the embedded services.
 Ctrl-C stops everything; the next start goes on with the same data.
@@ -29,18 +29,18 @@ export function upOptionsFrom(args: readonly string[], env: NodeJS.ProcessEnv): 
     options: {
       json: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
-      'api-address': { type: 'string', default: env['LANDFALL_API_ADDRESS'] || '127.0.0.1' },
-      'api-port': { type: 'string', default: env['LANDFALL_API_PORT'] || '8743' },
+      address: { type: 'string', default: env['LANDFALL_API_ADDRESS'] || '127.0.0.1' },
+      port: { type: 'string', default: env['LANDFALL_API_PORT'] || '8743' },
     },
   });
-  const apiPort = Number(values['api-port']);
+  const apiPort = Number(values.port);
   if (!Number.isInteger(apiPort) || apiPort < 1 || apiPort > 65_535) {
-    throw new Error(`--api-port must be a number from 1 to 65535, not "${values['api-port']}"`);
+    throw new Error(`--port must be a number from 1 to 65535, not "${values.port}"`);
   }
   return {
     json: values.json,
     help: values.help,
-    apiAddress: values['api-address'],
+    apiAddress: values.address,
     apiPort,
     databaseUrl: env['DATABASE_URL'] || undefined,
     temporalAddress: env['TEMPORAL_ADDRESS'] || undefined,
