@@ -4,6 +4,7 @@
  */
 export * from './assert-never.ts';
 export * from './dials.ts';
+export * from './eligibility.ts';
 export * from './errors.ts';
 export * from './ids.ts';
 export * from './limits.ts';

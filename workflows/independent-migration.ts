@@ -51,7 +51,7 @@ function registerHandlers(queue: Queue): void {
     async (command: OperatorCommand) => {
       queue.terminated = command;
       for (const vmMigrationId of queue.running) await terminateOne(vmMigrationId, command);
-      return { accepted: true };
+      return { accepted: true as const };
     },
     {
       validator: (_command: OperatorCommand) => {
