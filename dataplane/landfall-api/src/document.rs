@@ -65,9 +65,26 @@ fn delete_job() {}
         description = "Control API of the data plane. Tags: `agent` on every control port, `host` on a source host, `receiver` in a shadow VM (all TLS 1.3 with client certificates once enrolled), `hypervisor` on a local unix socket."
     ),
     paths(
-        agent, enrol_begin, enrol_complete, list_vms, put_job, get_job, delete_job,
-        put_certificate, put_dials, pause, resume, freeze, hand_over, unfreeze, receiver,
-        put_disks, attach, detach, closed, attachments
+        agent,
+        enrol_begin,
+        enrol_complete,
+        list_vms,
+        put_job,
+        get_job,
+        delete_job,
+        put_certificate,
+        put_dials,
+        pause,
+        resume,
+        freeze,
+        hand_over,
+        unfreeze,
+        receiver,
+        put_disks,
+        attach,
+        detach,
+        closed,
+        attachments
     )
 )]
 struct Document;

@@ -112,7 +112,17 @@ text_type!(Id, "an identifier");
 
 /// A number of bytes. In JSON a decimal string, because 64 bits do not fit a JSON number.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
     ToSchema,
 )]
 #[serde(try_from = "String", into = "String")]
@@ -157,7 +167,8 @@ mod tests {
         let text = "6000c29b-1f2e-4d3c-8b7a-0123456789ab";
         let uuid = Uuid::parse(text).unwrap();
         assert_eq!(Uuid::from_bytes(uuid.to_bytes()), uuid);
-        for wrong in ["", "6000C29b-1f2e-4d3c-8b7a-0123456789ab", "../../../../etc/passwd", &text[1..]]
+        for wrong in
+            ["", "6000C29b-1f2e-4d3c-8b7a-0123456789ab", "../../../../etc/passwd", &text[1..]]
         {
             assert!(Uuid::parse(wrong).is_none(), "{wrong}");
         }
@@ -173,7 +184,10 @@ mod tests {
 
     #[test]
     fn byte_count_is_a_decimal_string() {
-        assert_eq!(serde_json::to_string(&ByteCount(u64::MAX)).unwrap(), "\"18446744073709551615\"");
+        assert_eq!(
+            serde_json::to_string(&ByteCount(u64::MAX)).unwrap(),
+            "\"18446744073709551615\""
+        );
         assert_eq!(serde_json::from_str::<ByteCount>("\"42\"").unwrap(), ByteCount(42));
         for wrong in ["\"\"", "\"+1\"", "\"18446744073709551616\"", "7", "\"1e3\""] {
             assert!(serde_json::from_str::<ByteCount>(wrong).is_err(), "{wrong}");

@@ -140,7 +140,10 @@ impl Problem {
     /// A problem with the texts of its code.
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
         Self {
-            kind: format!("urn:landfall:problem:{}", code.as_str().to_lowercase().replace('_', "-")),
+            kind: format!(
+                "urn:landfall:problem:{}",
+                code.as_str().to_lowercase().replace('_', "-")
+            ),
             title: code.title().to_owned(),
             status: code.status(),
             detail: detail.into(),

@@ -1,7 +1,17 @@
 //! NBD server: the door through which a guest's disk traffic passes.
 //! It knows the protocol and nothing of replication; the disk behind it is an [`Export`].
 //! It never answers a client with an error because it is ending: it closes the socket.
+//! Start reading in `server.rs`.
 
+mod connection;
 mod export;
+mod file;
+mod handshake;
+mod input;
+#[allow(missing_docs)]
+mod protocol;
+mod server;
 
 pub use export::{Export, Extent};
+pub use file::FileExport;
+pub use server::Server;
