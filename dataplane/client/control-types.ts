@@ -1,5 +1,5 @@
 // Names for the types of the replicator's control API. They come from dataplane/openapi.json, which comes from the Rust
-// types: after a change there run `npm run generate:control-api`. Nothing is written by hand here.
+// types: after a change there run `npm run openapi`. Nothing is written by hand here.
 import type { components, operations } from './control-api.generated.ts';
 
 type Schemas = components['schemas'];

@@ -56,7 +56,7 @@ const tasks = [
   {
     name: 'agent',
     says: 'the agent ISO and the host package',
-    after: ['replicator', 'guest', 'packages', 'compile'],
+    after: ['replicator', 'debian'],
     inputs: () => inputsOf(['dataplane/iso', 'build/replicator'], {}),
     outputs: ['build/agent.iso', 'build/agent.json', 'build/landfall-host.vib', 'build/host-package.json'],
     run: (sh) => sh('dataplane/iso/build.sh', ['build']),

@@ -1,0 +1,98 @@
+/** The stages of `npm test`, as data, quick ones first. How one is run and counted stands in run-stage.ts. */
+
+/** How a stage's output says how many tests ran; a stage without tests of its own counts as one. */
+export type Count = 'one' | 'vitest' | 'cargo' | 'go';
+
+export interface Stage {
+  readonly name: string;
+  readonly commands: readonly (readonly [program: string, ...args: string[]])[];
+  readonly cwd?: string;
+  readonly count: Count;
+  readonly minutesMax: number;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+const bin = (name: string): string => `node_modules/.bin/${name}`;
+const offlinePrisma = { PRISMA_SCHEMA_ENGINE_BINARY: '/bin/true', CHECKPOINT_DISABLE: '1' };
+
+function vitest(name: string, minutesMax: number, env: Readonly<Record<string, string>> = {}): Stage {
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=build/logs/test-${name}.json`];
+  return {
+    name,
+    commands: [[bin('vitest'), 'run', '--project', name, ...reporters]],
+    count: 'vitest',
+    minutesMax,
+    env,
+  };
+}
+
+export const stages: readonly Stage[] = [
+  {
+    name: 'format',
+    commands: [[bin('prettier'), '--check', '--log-level', 'warn', '.']],
+    count: 'one',
+    minutesMax: 3,
+  },
+  { name: 'tidy', commands: [[bin('tsx'), 'tools/tidy.ts']], count: 'one', minutesMax: 3 },
+  {
+    name: 'imports',
+    commands: [[bin('depcruise'), '--config', '.dependency-cruiser.mjs', '--output-type', 'err', '.']],
+    count: 'one',
+    minutesMax: 3,
+  },
+  {
+    name: 'types',
+    commands: [
+      [bin('tsc'), '-p', 'tsconfig.json'],
+      [bin('tsc'), '-p', 'tsconfig.pure.json'],
+    ],
+    count: 'one',
+    minutesMax: 5,
+  },
+  { name: 'lint', commands: [[bin('eslint'), '.']], count: 'one', minutesMax: 5 },
+  vitest('unit', 10),
+  {
+    name: 'database',
+    commands: [
+      [bin('prisma'), 'validate'],
+      [bin('tsx'), 'tools/schema-dump.ts'],
+    ],
+    count: 'one',
+    minutesMax: 3,
+    env: { ...offlinePrisma, DATABASE_URL: '' },
+  },
+  { name: 'documents', commands: [[bin('tsx'), 'tools/documents.ts']], count: 'one', minutesMax: 3 },
+  {
+    name: 'rust-format',
+    commands: [['cargo', 'fmt', '--all', '--check']],
+    cwd: 'dataplane',
+    count: 'one',
+    minutesMax: 3,
+  },
+  {
+    name: 'rust-lint',
+    commands: [['cargo', 'clippy', '--locked', '--workspace', '--all-targets', '--', '-D', 'warnings']],
+    cwd: 'dataplane',
+    count: 'one',
+    minutesMax: 15,
+  },
+  {
+    name: 'rust-test',
+    commands: [['cargo', 'test', '--locked', '--workspace']],
+    cwd: 'dataplane',
+    count: 'cargo',
+    minutesMax: 20,
+  },
+  {
+    name: 'go-format',
+    commands: [['sh', '-c', 'unformatted=$(gofmt -l .); echo "$unformatted"; test -z "$unformatted"']],
+    cwd: 'lab',
+    count: 'one',
+    minutesMax: 3,
+  },
+  { name: 'go-vet', commands: [['go', 'vet', './...']], cwd: 'lab', count: 'one', minutesMax: 10 },
+  { name: 'go-test', commands: [['go', 'test', '-v', './...']], cwd: 'lab', count: 'go', minutesMax: 15 },
+  vitest('integration', 15),
+  vitest('e2e', 25),
+  vitest('faults', 25, { LANDFALL_FAULT_RUNS: process.env['LANDFALL_FAULT_RUNS'] ?? '3' }),
+];
