@@ -1,6 +1,7 @@
 // The small shapes that every REST resource is made of: ids, sizes, times, problems, pages.
 // Only schemas and types live here: no defaults that depend on the installation, nothing that reads a clock.
 import { z } from 'zod';
+import { limits } from '../core/index.ts';
 
 const uuidPattern = '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}';
 
@@ -74,7 +75,7 @@ export const reason = z
   .meta({ id: 'Reason' });
 
 export const pageQuery = z.strictObject({
-  limit: z.coerce.number().int().min(1).max(500).default(100).describe('At most this many items'),
+  limit: z.coerce.number().int().min(1).max(limits.pageSizeMax).default(100).describe('At most this many items'),
   cursor: z.string().max(200).optional().describe('`nextCursor` of the page before'),
 });
 

@@ -2,24 +2,17 @@
 // The words of the states are the product's; which state may follow which is core's business.
 import { z } from 'zod';
 import { backgroundStates, limits, stateTable, statuses, type State } from '../core/index.ts';
-import {
-  bytes,
-  diskId,
-  migrationId,
-  moref,
-  pageOf,
-  pageQuery,
-  reason,
-  siteId,
-  timestamp,
-  vmMigrationId,
-} from './rest-common.ts';
+import { bytes, diskId, migrationId, moref, pageOf, reason, siteId, timestamp, vmMigrationId } from './rest-common.ts';
 
 const percent = z.int().min(0).max(100);
 const dialFields = {
   replicationRate: percent.describe('How hard background replication may push; 50 yields to the guest, 0 pauses it'),
   writeThrottling: percent.describe('How much guest writes may be slowed so that replication converges; 0 = off'),
-  bytesPerSecondMax: bytes.nullable().describe('Absolute limit of what is sent, or null'),
+  bytesPerSecondMax: z
+    .string()
+    .regex(/^[1-9][0-9]{0,18}$/, 'must be a whole number of bytes, at least 1, written as decimal text')
+    .nullable()
+    .describe('Absolute limit of background replication as decimal text, or null'),
   addedWriteLatencyMsMax: z.number().positive().max(60_000).nullable().describe('Most that one guest write is slowed'),
 };
 
@@ -59,6 +52,13 @@ export const startMigrationRequest = z
         .describe('A network that is not named here is matched by its own name'),
     }),
     settings: z.strictObject(dialFields).partial().default({}),
+    shutDown: z
+      .strictObject({
+        timeoutSeconds: z.int().min(1).max(86_400).default(limits.shutDownTimeoutSeconds),
+        onTimeout: z.enum(['wait', 'power-off', 'give-up']).default('wait'),
+      })
+      .prefault({})
+      .describe('What happens when the guest does not shut down in time'),
   })
   .meta({ id: 'StartMigrationRequest' });
 
@@ -75,6 +75,7 @@ export const rates = z
   .meta({ id: 'Rates', description: 'Bytes per second: copied, forwarded, written by the guest, on the wire' });
 
 const counters = {
+  capacityBytes: bytes,
   allocatedBytes: bytes,
   copiedBytes: bytes,
   remainingBytes: bytes,
@@ -101,12 +102,17 @@ export const diskMigration = z
 export const progress = z
   .object({
     at: timestamp,
+    jobState: z.string().describe('What the replicator says it does'),
+    percent: z.number().describe('Copied against allocated, 0 to 100'),
     ...counters,
     rates,
-    ready: z.boolean(),
-    notReadyReasons: z.array(z.object({ code: z.string(), message: z.string() })),
-    projectedDowntimeSeconds: z.number().nullable(),
-    remainingSeconds: z.number().nullable().describe('Until ready, at the present rate; null when it cannot be said'),
+    projected: z
+      .object({ drainSeconds: z.number(), rehashSeconds: z.number() })
+      .nullable()
+      .describe('How long the data path would stand still now'),
+    readyReasons: z
+      .array(z.object({ code: z.string(), message: z.string() }))
+      .describe('What keeps it from being ready'),
   })
   .meta({ id: 'Progress', description: 'The newest sample of a replication' });
 
@@ -150,8 +156,9 @@ export const vmMigration = z
     settings: z.object({ desired: dials, inForce: dials.nullable() }),
     disks: z.array(diskMigration),
     progress: progress.nullable(),
+    ready: z.boolean().describe('Whether a final migration would be accepted now'),
+    warnings: z.array(z.object({ code: z.string(), message: z.string() })),
     downtime: downtime.nullable().describe('How long the VM stood still, once it was stopped'),
-    receiptReady: z.boolean(),
     createdAt: timestamp,
     startedAt: timestamp.nullable(),
     readyAt: timestamp.nullable(),
@@ -173,10 +180,6 @@ export const migration = z
   })
   .meta({ id: 'Migration', description: 'One request to migrate, with its VMs in the order of the queue' });
 
-export const migrationListQuery = pageQuery.extend({
-  active: z.enum(['true', 'false']).optional().describe('Only those under way, or only those at their end'),
-});
-
 export const migrationPage = pageOf(migration, 'MigrationPage');
 
 export const sample = z
@@ -192,8 +195,9 @@ export const sample = z
   .meta({ id: 'Sample' });
 
 export const sampleQuery = z.strictObject({
-  since: z.iso.datetime().optional().describe('Only samples after this moment'),
-  limit: z.coerce.number().int().min(1).max(5_000).default(600).describe('The newest so many'),
+  from: z.iso.datetime().optional(),
+  until: z.iso.datetime().optional(),
+  limit: z.coerce.number().int().min(1).max(5_000).default(600).describe('At most so many, evenly over the time'),
 });
 
 export const sampleList = z.object({ items: z.array(sample) }).meta({ id: 'SampleList' });

@@ -17,7 +17,6 @@ export const probedSite = z
   .object({
     address: z.string(),
     thumbprintSha256: thumbprint,
-    certificateSubject: z.string().nullable(),
     productName: z.string().describe('Name, version and build, as the vCenter states them'),
     apiVersion: z.string(),
     instanceUuid: z.string(),
@@ -57,14 +56,20 @@ export const host = z
     ...named,
     clusterMoref: moref.nullable(),
     version: z.string(),
-    connectionState: z.string(),
+    build: z.string(),
+    connected: z.boolean(),
     inMaintenanceMode: z.boolean(),
-    managementAddress: z.string().nullable(),
   })
   .meta({ id: 'Host' });
 
 export const clusterSummary = z
-  .object({ ...named, datacenter: z.string(), hostMorefs: z.array(moref) })
+  .object({
+    ...named,
+    datacenter: z.string(),
+    hostMorefs: z.array(moref),
+    datastoreMorefs: z.array(moref),
+    networkMorefs: z.array(moref),
+  })
   .meta({ id: 'ClusterSummary' });
 
 export const datastore = z
@@ -77,7 +82,7 @@ export const datastore = z
   })
   .meta({ id: 'Datastore' });
 
-export const network = z.object({ ...named, type: z.string() }).meta({ id: 'Network' });
+export const network = z.object({ ...named, distributed: z.boolean() }).meta({ id: 'Network' });
 
 export const inventory = z
   .object({
@@ -125,7 +130,7 @@ export const vm = z
     networks: z.array(z.string()),
     eligible: z.boolean(),
     findings: z.array(eligibilityFinding),
-    migrationId: z.string().nullable().describe('The VM migration that is under way for it, if any'),
+    vmMigrationId: z.string().nullable().describe('The VM migration that is under way for it, if any'),
   })
   .meta({ id: 'Vm', description: 'A virtual machine and whether it can be migrated, with the reasons' });
 

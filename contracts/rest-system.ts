@@ -29,7 +29,7 @@ const tokenFields = {
   name: z.string(),
   scopes: z.array(scope),
   createdAt: timestamp,
-  expiresAt: timestamp,
+  expiresAt: timestamp.nullable(),
   lastUsedAt: timestamp.nullable(),
   revokedAt: timestamp.nullable(),
 };
@@ -59,8 +59,6 @@ export const auditQuery = pageQuery.extend({
   action: z.string().max(80).optional().describe('Only this action, such as `migration.start`'),
   targetId: z.string().max(120).optional(),
   principalId: z.string().max(120).optional(),
-  since: z.iso.datetime().optional(),
-  until: z.iso.datetime().optional(),
 });
 export const auditPage = pageOf(auditEntry, 'AuditPage');
 

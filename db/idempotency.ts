@@ -15,7 +15,7 @@ export interface IdempotentRequest {
 
 /**
  * Claims the key. Returns the kept answer of an earlier equal request, or null when the caller is the
- * first. Throws IDEMPOTENCY_KEY_REUSED for another request, CONFLICT while the first is under way.
+ * first. Throws IDEMPOTENCY_KEY_REUSED for another request, IDEMPOTENCY_KEY_BUSY while the first is under way.
  */
 export async function claimIdempotencyKey(db: Db, request: IdempotentRequest): Promise<KeptAnswer | null> {
   const { principalId, key, requestSha256 } = request;
@@ -28,9 +28,7 @@ export async function claimIdempotencyKey(db: Db, request: IdempotentRequest): P
   const row = await db.idempotencyKey.findUnique({ where: { principalId_key: { principalId, key } } });
   if (row === null) return claimIdempotencyKey(db, request);
   if (row.requestSha256 !== requestSha256) throw new MigrationError('IDEMPOTENCY_KEY_REUSED');
-  if (row.status === null) {
-    throw new MigrationError('CONFLICT', 'The first request with this Idempotency-Key is still being answered');
-  }
+  if (row.status === null) throw new MigrationError('IDEMPOTENCY_KEY_BUSY');
   return { status: row.status, response: row.response };
 }
 
@@ -46,4 +44,10 @@ export async function keepAnswer(db: Db, request: IdempotentRequest, answer: Kep
 export async function dropIdempotencyKey(db: Db, request: IdempotentRequest): Promise<void> {
   const { principalId, key } = request;
   await db.idempotencyKey.deleteMany({ where: { principalId, key, status: null } });
+}
+
+/** Forgets old answers, and claims whose process must have died before it could answer. */
+export async function pruneIdempotencyKeys(db: Db, answeredBefore: Date, claimedBefore: Date): Promise<number> {
+  const where = { OR: [{ createdAt: { lt: answeredBefore } }, { status: null, createdAt: { lt: claimedBefore } }] };
+  return (await db.idempotencyKey.deleteMany({ where })).count;
 }

@@ -1,0 +1,45 @@
+// Records first, workflow second: between the two a process may die or the workflow engine be away. So what the records
+// say is begun is started again, from time to time, until it is; starting twice changes nothing.
+import type { Logger } from 'pino';
+import type { Services } from '../services.ts';
+
+const intervalMs = 10_000;
+const perRoundMax = 50;
+
+/** Starts now if it can be; otherwise the rounds below will. The request is accepted either way. */
+export async function startSoon(log: Logger, start: () => Promise<void>): Promise<void> {
+  try {
+    await start();
+  } catch (error) {
+    log.warn({ err: error }, 'a workflow could not be started; it is tried again');
+  }
+}
+
+/** One round over everything that is begun in the records. */
+export async function startQueued({ database, workflows }: Services): Promise<void> {
+  const [migrations, clusters] = await Promise.all([
+    database.prisma.migration.findMany({
+      where: { status: 'Queued', endedAt: null },
+      orderBy: { id: 'asc' },
+      take: perRoundMax,
+      select: { id: true },
+    }),
+    database.prisma.cluster.findMany({ where: { state: 'configuring' }, take: perRoundMax }),
+  ]);
+  for (const { id } of migrations) await workflows.startMigration(id);
+  for (const cluster of clusters) await workflows.startClusterSetup(cluster);
+}
+
+/** Rounds until the function that it gives back is called. */
+export function keepStartingQueued(services: Services): () => void {
+  const round = (): void => {
+    startQueued(services).catch((error: unknown) => {
+      services.log.warn({ err: error }, 'queued work could not be started; it is tried again');
+    });
+  };
+  round();
+  const timer = setInterval(round, intervalMs);
+  return () => {
+    clearInterval(timer);
+  };
+}

@@ -1,0 +1,111 @@
+// The workflow gateway over Temporal: starts by domain id, updates that wait for acceptance, refusals as our errors.
+// It must not decide whether a command is allowed; the workflow's validator does.
+import {
+  WorkflowExecutionAlreadyStartedError,
+  WorkflowIdConflictPolicy,
+  WorkflowIdReusePolicy,
+  WorkflowNotFoundError,
+  WorkflowUpdateStage,
+  type Client,
+} from '@temporalio/client';
+import { MigrationError, assertNever } from '../../core/index.ts';
+import { connectWorkflowEngine, refusalOf, type WorkflowEngine } from '../../temporal/client.ts';
+import { clusterSetupWorkflowId, controlTaskQueue, workflowTypes } from '../../temporal/index.ts';
+import { changeSettings, finalMigration, shutDownGuest, terminate } from '../../workflows/messages.ts';
+import type { VmAction, WorkflowGateway } from './workflow-gateway.ts';
+
+/** Starting and signalling need the server only. */
+const serverDeadlineMs = 8_000;
+/** An update is judged by a worker, which may be loading the workflow's history first. */
+const updateDeadlineMs = 20_000;
+
+export function createTemporalGateway(address: string): WorkflowGateway {
+  let connecting: Promise<WorkflowEngine> | undefined;
+
+  const engine = (): Promise<WorkflowEngine> => {
+    connecting ??= connectWorkflowEngine(address).catch((error: unknown) => {
+      connecting = undefined;
+      throw error;
+    });
+    return connecting;
+  };
+  const within = async <Result>(milliseconds: number, work: (client: Client) => Promise<Result>): Promise<Result> => {
+    const { client } = await engine();
+    return client.connection.withDeadline(Date.now() + milliseconds, () => work(client));
+  };
+  const start = async (
+    workflowType: string,
+    workflowId: string,
+    input: object,
+    workflowIdReusePolicy: WorkflowIdReusePolicy,
+  ): Promise<void> => {
+    const options = { workflowId, taskQueue: controlTaskQueue, args: [input], workflowIdReusePolicy };
+    const workflowIdConflictPolicy = WorkflowIdConflictPolicy.USE_EXISTING;
+    try {
+      await within(serverDeadlineMs, (client) =>
+        client.workflow.start(workflowType, { ...options, workflowIdConflictPolicy }),
+      );
+    } catch (error) {
+      // It ran before and must not run again.
+      if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+    }
+  };
+  const update = async (workflowId: string, definition: typeof finalMigration, requestedBy: string): Promise<void> => {
+    try {
+      await within(updateDeadlineMs, (client) =>
+        client.workflow
+          .getHandle(workflowId)
+          .startUpdate(definition, { args: [{ requestedBy }], waitForStage: WorkflowUpdateStage.ACCEPTED }),
+      );
+    } catch (error) {
+      throw refusalOf(error) ?? notRunning(error, workflowId) ?? error;
+    }
+  };
+
+  return {
+    startMigration: (migrationId) =>
+      start(workflowTypes.independentMigration, migrationId, { migrationId }, WorkflowIdReusePolicy.REJECT_DUPLICATE),
+    startClusterSetup: ({ id, siteId, moref }) =>
+      start(
+        workflowTypes.clusterSetup,
+        clusterSetupWorkflowId(siteId, moref),
+        { clusterId: id },
+        WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+      ),
+    async changeSettings(vmMigrationId, dials) {
+      try {
+        await within(serverDeadlineMs, (client) =>
+          client.workflow.getHandle(vmMigrationId).signal(changeSettings, dials),
+        );
+      } catch (error) {
+        if (!(error instanceof WorkflowNotFoundError)) throw error;
+      }
+    },
+    command: (vmMigrationId, action, requestedBy) => update(vmMigrationId, definitionOf(action), requestedBy),
+    terminateMigration: (migrationId, requestedBy) => update(migrationId, terminate, requestedBy),
+    async ping() {
+      await within(2_000, (client) => client.connection.workflowService.getSystemInfo({}));
+    },
+    async close() {
+      await connecting?.then((opened) => opened.close()).catch(() => undefined);
+    },
+  };
+}
+
+function definitionOf(action: VmAction): typeof finalMigration {
+  switch (action) {
+    case 'final-migration':
+      return finalMigration;
+    case 'terminate':
+      return terminate;
+    case 'shut-down-guest':
+      return shutDownGuest;
+    default:
+      return assertNever(action);
+  }
+}
+
+function notRunning(error: unknown, workflowId: string): MigrationError | null {
+  if (!(error instanceof WorkflowNotFoundError)) return null;
+  return new MigrationError('PHASE_DISALLOWS', `${workflowId} is not running: it has not begun, or it has ended.`);
+}

@@ -1,0 +1,115 @@
+// Turns rows into the REST shapes. Pure: what a row does not hold is null, never guessed.
+import type { z } from 'zod';
+import type { DiskMigration, Migration, VmMigration, sample } from '../../contracts/rest.ts';
+import {
+  effectiveDials,
+  type BackgroundState,
+  type Destination,
+  type Dials,
+  type State,
+  type Status,
+} from '../../core/index.ts';
+import type {
+  Disk,
+  Migration as MigrationRow,
+  MigrationWithMembers,
+  Sample,
+  VmMigration as VmMigrationRow,
+} from '../../db/index.ts';
+
+type Member = VmMigrationRow & { readonly disks: readonly Disk[] };
+
+export function toMigration(row: MigrationWithMembers): Migration {
+  const members = row.vmMigrations.map((member) => toVmMigration(member, row));
+  const count = (...statuses: Status[]): number => members.filter((member) => statuses.includes(member.status)).length;
+  return {
+    id: row.id,
+    kind: 'independent',
+    autoFinal: row.autoFinal,
+    status: row.status as Status,
+    counts: {
+      total: members.length,
+      completed: count('Completed'),
+      failed: count('Failed', 'Aborted'),
+      terminated: count('Terminated'),
+    },
+    requestedBy: row.requestedBy,
+    createdAt: row.createdAt.toISOString(),
+    endedAt: iso(row.endedAt),
+    vmMigrations: members,
+  };
+}
+
+export function toVmMigration(row: Member, migration: MigrationRow): VmMigration {
+  const destination = migration.destination as unknown as Destination;
+  return {
+    id: row.id,
+    migrationId: row.migrationId,
+    vm: { siteId: row.sourceSiteId, moref: row.vmMoref, name: row.vmName, instanceUuid: row.vmInstanceUuid },
+    destination: {
+      siteId: destination.siteId,
+      clusterMoref: destination.clusterMoref,
+      datastoreMoref: destination.datastoreMoref,
+      vmName: row.finalVmName,
+      vmMoref: row.finalVmMoref,
+      shadowVmMoref: row.shadowVmMoref,
+      shadowVmAddress: row.shadowVmAddress,
+    },
+    autoFinal: row.autoFinal,
+    status: row.status as Status,
+    state: row.state as State,
+    reason: row.reason as VmMigration['reason'],
+    failure: row.failure as VmMigration['failure'],
+    waitingFor: row.waitingFor,
+    settings: {
+      desired: effectiveDials(row.settings as Dials | null, migration.settings as unknown as Dials),
+      inForce: row.dialsInForce as Dials | null,
+    },
+    disks: row.disks.map(toDisk),
+    progress: row.progress as VmMigration['progress'],
+    ready: row.ready,
+    warnings: row.warnings as VmMigration['warnings'],
+    downtime: toDowntime(row),
+    createdAt: row.createdAt.toISOString(),
+    startedAt: iso(row.startedAt),
+    readyAt: iso(row.readyAt),
+    endedAt: iso(row.endedAt),
+  };
+}
+
+export function toSample(row: Sample): z.infer<typeof sample> {
+  const { at, copiedBytes, remainingBytes, dirtyBytes, sentBytes, wireBytes, ...rates } = row;
+  return { at: at.toISOString(), copiedBytes, remainingBytes, dirtyBytes, sentBytes, wireBytes, rates };
+}
+
+function toDisk(row: Disk): DiskMigration {
+  return {
+    id: row.id,
+    label: row.label,
+    sourceUuid: row.sourceUuid,
+    destinationUuid: row.destinationUuid,
+    capacityBytes: row.capacityBytes.toString(),
+    backgroundState: row.backgroundState as BackgroundState,
+    progress: row.progress as DiskMigration['progress'],
+  };
+}
+
+function toDowntime(row: VmMigrationRow): VmMigration['downtime'] {
+  const { stopRequestedAt, poweredOffAt, frozenAt, handedOverAt, poweredOnAt, guestReadyAt } = row;
+  if (stopRequestedAt === null && poweredOffAt === null && frozenAt === null) return null;
+  const from = stopRequestedAt ?? poweredOffAt;
+  return {
+    totalMs: from === null || guestReadyAt === null ? null : guestReadyAt.getTime() - from.getTime(),
+    dataPathMs: row.dataPathMs,
+    stopRequestedAt: iso(stopRequestedAt),
+    poweredOffAt: iso(poweredOffAt),
+    frozenAt: iso(frozenAt),
+    handedOverAt: iso(handedOverAt),
+    poweredOnAt: iso(poweredOnAt),
+    guestReadyAt: iso(guestReadyAt),
+  };
+}
+
+function iso(time: Date | null): string | null {
+  return time?.toISOString() ?? null;
+}

@@ -1,0 +1,33 @@
+// The route table: every route of the API, in the order of the documents.
+import { makeOpenApiDocument, type OpenApiDocument } from '../documents/openapi.ts';
+import type { Route } from '../http/route.ts';
+import { auditRoutes } from './audit.ts';
+import { clusterRoutes } from './clusters.ts';
+import { eventRoutes } from './events.ts';
+import { installationRoutes } from './installation.ts';
+import { leakRoutes } from './leaks.ts';
+import { migrationRoutes } from './migrations.ts';
+import { siteRoutes } from './sites.ts';
+import { tokenRoutes } from './tokens.ts';
+import { vmMigrationRoutes } from './vm-migrations.ts';
+
+export interface RouteTable {
+  readonly routes: readonly Route[];
+  readonly document: OpenApiDocument;
+}
+
+export function createRouteTable(version: string): RouteTable {
+  const routes: readonly Route[] = [
+    ...siteRoutes,
+    ...clusterRoutes,
+    ...migrationRoutes,
+    ...vmMigrationRoutes,
+    ...eventRoutes,
+    ...leakRoutes,
+    ...auditRoutes,
+    ...tokenRoutes,
+    ...installationRoutes(() => document),
+  ];
+  const document = makeOpenApiDocument(routes, version);
+  return { routes, document };
+}

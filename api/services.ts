@@ -1,0 +1,21 @@
+// What the handlers work with, as one object that the composition root fills. Interfaces of ours only where a test
+// puts something else in the place of a whole peer: the vCenters and the workflow engine.
+import type { Logger } from 'pino';
+import type { Database, SealingKey } from '../db/index.ts';
+import type { EventHub } from './events/event-hub.ts';
+import type { SiteConnector } from './sites/site-connector.ts';
+import type { WorkflowGateway } from './migrations/workflow-gateway.ts';
+
+export interface Services {
+  readonly database: Database;
+  readonly sealingKey: SealingKey;
+  readonly sites: SiteConnector;
+  readonly workflows: WorkflowGateway;
+  readonly events: EventHub;
+  /** Key of the digests that are kept of requests; a plain hash of a body with a password could be guessed. */
+  readonly requestDigestKey: Uint8Array;
+  readonly hostPackageFile: string;
+  readonly version: string;
+  readonly log: Logger;
+  readonly now: () => Date;
+}
