@@ -1,5 +1,5 @@
 // Test projects. unit: beside the code, no servers. integration: real Postgres and Temporal, one of each per run.
-// e2e and faults: the whole product with the lab; faults kills things at random moments.
+// e2e and faults: the whole product with the lab; faults kills things at random moments. iso: boots the agent ISO.
 // Server tests run one file after another: two cores carry one set of servers and guests.
 import { defineConfig } from 'vitest/config';
 
@@ -42,6 +42,15 @@ export default defineConfig({
           include: ['test/faults/**/*.test.ts'],
           testTimeout: 900_000,
           hookTimeout: 300_000,
+        },
+      },
+      {
+        test: {
+          name: 'iso',
+          ...servers,
+          include: ['test/iso/**/*.test.ts'],
+          testTimeout: 300_000,
+          hookTimeout: 120_000,
         },
       },
     ],
