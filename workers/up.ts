@@ -47,6 +47,8 @@ function fail(error: unknown): void {
 }
 
 async function main(): Promise<number> {
+  // Whoever read the output may be gone; the installation goes on and still stops cleanly.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
   const options = readOptions();
   if (options.help) {
     process.stdout.write(upHelp);

@@ -1,0 +1,138 @@
+// `landfall up` as a user has it: parts that die come back, a killed supervisor leaves nothing behind, a second one is
+// refused, and a restart finds the same data. Needs what tools/setup makes; uses a home and ports of its own.
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, chmodSync, readdirSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import pg from 'pg';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { freePort } from './embedded/ports.ts';
+import { isAlive, type ProcessIdentity } from './embedded/process-identity.ts';
+
+const parts = ['postgres', 'temporal', 'api', 'worker'] as const;
+const home = mkdtempSync(join(tmpdir(), 'landfall-up-'));
+let port: number;
+
+interface Up {
+  readonly child: ChildProcess;
+  readonly lines: string[];
+  readonly ready: Record<string, unknown>;
+  readonly readyMs: number;
+}
+
+function spawnUp(): ChildProcess {
+  const env = { ...process.env, LANDFALL_HOME: home, DATABASE_URL: '', TEMPORAL_ADDRESS: '' };
+  const args = ['--import', 'tsx', 'workers/up.ts', '--json', '--port', String(port)];
+  return spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+}
+
+async function startUp(): Promise<Up> {
+  const begunMs = performance.now();
+  const child = spawnUp();
+  const lines: string[] = [];
+  if (!child.stdout || !child.stderr) throw new Error('no pipes');
+  createInterface({ input: child.stderr }).on('line', (line) => lines.push(line));
+  const ready = await Promise.race([
+    once(createInterface({ input: child.stdout }), 'line'),
+    once(child, 'exit').then(() => Promise.reject(new Error(`up ended: ${lines.join('\n')}`))),
+  ]);
+  return { child, lines, ready: JSON.parse(String(ready[0])) as Up['ready'], readyMs: performance.now() - begunMs };
+}
+
+function processOf(part: string): ProcessIdentity {
+  return JSON.parse(readFileSync(join(home, 'run', `${part}.json`), 'utf8')) as ProcessIdentity;
+}
+
+async function until(what: string, holds: () => boolean): Promise<void> {
+  for (const limit = Date.now() + 30_000; !holds(); await sleep(50)) {
+    if (Date.now() > limit) throw new Error(`not within 30 s: ${what}`);
+  }
+}
+
+async function stop(up: Up, signal: NodeJS.Signals): Promise<void> {
+  const ended = once(up.child, 'exit');
+  up.child.kill(signal);
+  await ended;
+}
+
+async function query(sql: string): Promise<unknown[]> {
+  const password = readFileSync(join(home, 'run', 'postgres-password'), 'utf8');
+  const { postgres } = JSON.parse(readFileSync(join(home, 'run', 'ports.json'), 'utf8')) as { postgres: number };
+  const client = new pg.Client({
+    connectionString: `postgresql://landfall:${password}@127.0.0.1:${postgres}/landfall`,
+  });
+  await client.connect();
+  try {
+    return (await client.query(sql)).rows as unknown[];
+  } finally {
+    await client.end();
+  }
+}
+
+let up: Up;
+
+beforeAll(async () => {
+  chmodSync(home, 0o755);
+  port = await freePort();
+  up = await startUp();
+}, 90_000);
+
+afterAll(async () => {
+  if (up.child.exitCode === null) await stop(up, 'SIGTERM');
+  rmSync(home, { recursive: true, force: true });
+});
+
+test('everything answers, and the first token is kept in a file that only its owner may read', () => {
+  expect(up.ready).toMatchObject({ ready: true, api: `https://127.0.0.1:${port}` });
+  expect(JSON.stringify(up.ready)).not.toContain('firstToken');
+  expect(parts.map((part) => isAlive(processOf(part)))).toEqual([true, true, true, true]);
+});
+
+test('no log holds the token or the password of the database', () => {
+  const { token } = JSON.parse(readFileSync(String(up.ready['tokenFile']), 'utf8')) as { token: string };
+  const password = readFileSync(join(home, 'run', 'postgres-password'), 'utf8');
+  for (const name of readdirSync(join(home, 'logs'))) {
+    const text = readFileSync(join(home, 'logs', name), 'utf8');
+    expect([name, text.includes(token), text.includes(password)]).toEqual([name, false, false]);
+  }
+});
+
+test.each(parts)('a killed part comes back, and that is said: %s', async (part) => {
+  const before = processOf(part);
+  process.kill(before.pid, 'SIGKILL');
+  await until(`${part} runs again`, () => up.lines.includes(`landfall: ${part} runs again`));
+  expect(up.lines.some((line) => line.startsWith(`landfall: ${part} stopped (killed by SIGKILL)`))).toBe(true);
+  expect(processOf(part).pid).not.toBe(before.pid);
+  expect(isAlive(processOf(part))).toBe(true);
+});
+
+test('a second one in the same home is refused with a remedy', async () => {
+  const second = spawnUp();
+  let said = '';
+  second.stderr?.on('data', (chunk: Buffer) => (said += chunk.toString()));
+  const [status] = (await once(second, 'close')) as [number];
+  expect(status).toBe(1);
+  expect(said).toMatch(/already runs .*\nRemedy: Stop it with Ctrl-C/);
+});
+
+test('after kill -9 of the supervisor a new one finds the same data, in under 15 seconds', async () => {
+  await query('create table kept (word text)');
+  await query(`insert into kept values ('still here')`);
+  const left = parts.map(processOf);
+  await stop(up, 'SIGKILL');
+  up = await startUp();
+  expect(left.map(isAlive)).toEqual([false, false, false, false]);
+  expect(up.readyMs).toBeLessThan(15_000);
+  expect(await query('select word from kept')).toEqual([{ word: 'still here' }]);
+});
+
+test('a clean stop ends every part and leaves no lock', async () => {
+  const left = parts.map(processOf);
+  await stop(up, 'SIGINT');
+  expect(up.child.exitCode).toBe(0);
+  expect(left.map(isAlive)).toEqual([false, false, false, false]);
+  expect(readdirSync(join(home, 'run')).sort()).toEqual(['ports.json', 'postgres-password']);
+});
