@@ -5,7 +5,7 @@
 import { Readable } from 'node:stream';
 import { MigrationError } from '../core/index.ts';
 import { isFault } from './faults.ts';
-import { parseDatastorePath } from './paths.ts';
+import { datastorePath, parseDatastorePath } from './paths.ts';
 import type { MoRef } from './schema.ts';
 import type { VsphereSession } from './session.ts';
 import { runTask, type TaskOptions } from './tasks.ts';
@@ -145,22 +145,27 @@ export async function searchFiles(
 ): Promise<FoundFile[]> {
   const searchSpec = {
     matchPattern: [pattern],
-    details: { fileType: false, fileSize: true, modification: false, fileOwner: false },
+    details: { fileType: true, fileSize: true, modification: false, fileOwner: false },
   };
   try {
     const args = { datastorePath: folder, searchSpec };
     const results = (await runTask(session, browser, 'SearchDatastoreSubFolders_Task', args)) as
       HostDatastoreBrowserSearchResults[] | undefined;
     return (results ?? []).flatMap(({ folderPath, file }) =>
-      (file ?? []).map(({ path, fileSize }) => ({
-        path: `${folderPath?.replace(/\/?$/, folderPath.endsWith(']') ? ' ' : '/') ?? ''}${path}`,
-        sizeBytes: fileSize ?? 0n,
-      })),
+      (file ?? [])
+        .filter(({ _type }) => _type !== 'FolderFileInfo')
+        .map(({ path, fileSize }) => ({ path: joinFolder(folderPath ?? folder, path), sizeBytes: fileSize ?? 0n })),
     );
   } catch (error) {
     if (isFault(error, 'FileNotFound')) return [];
     throw error;
   }
+}
+
+/** Servers write folders with and without a slash at the end. */
+function joinFolder(folder: string, name: string): string {
+  const { datastore, path } = parseDatastorePath(folder);
+  return datastorePath(datastore, path.replace(/\/$/, ''), name);
 }
 
 /** One HTTP exchange about a file; logs in again once when the session has expired. */

@@ -49,7 +49,7 @@ export async function deleteDisk(
   }
 }
 
-/** Renames a disk within its datacenter; nothing to do when only the new path exists. */
+/** Renames a disk within its datacenter, never over another one; nothing to do when only the new path exists. */
 export async function moveDisk(
   session: VsphereSession,
   datacenter: Datacenter,
@@ -62,8 +62,22 @@ export async function moveDisk(
     const args = { sourceName: from, destName: to, ...places, force: false };
     await runTask(session, session.manager('virtualDiskManager'), 'MoveVirtualDisk_Task', args, options);
   } catch (error) {
-    if (!isFault(error, 'FileNotFound')) throw error;
-    await queryDiskUuid(session, datacenter, to);
+    const done =
+      isFault(error, 'FileNotFound', 'FileAlreadyExists') &&
+      !(await diskExists(session, datacenter, from)) &&
+      (await diskExists(session, datacenter, to));
+    if (!done) throw error;
+  }
+}
+
+/** Whether there is a disk at this path. */
+export async function diskExists(session: VsphereSession, datacenter: Datacenter, path: string): Promise<boolean> {
+  try {
+    await queryDiskUuid(session, datacenter, path);
+    return true;
+  } catch (error) {
+    if (isFault(error, 'FileNotFound')) return false;
+    throw error;
   }
 }
 

@@ -49,6 +49,7 @@ const codesByFault: readonly (readonly [string, ErrorCode])[] = [
   ['RequestCanceled', 'VSPHERE_TIMEOUT'],
   ['HostCommunication', 'VSPHERE_UNREACHABLE'],
   ['InvalidState', 'VSPHERE_INVALID_STATE'],
+  ['MethodNotFound', 'VSPHERE_FAULT'],
   ['InvalidVmConfig', 'VSPHERE_INVALID_ARGUMENT'],
   ['InvalidArgument', 'VSPHERE_INVALID_ARGUMENT'],
   ['InvalidRequest', 'VSPHERE_INVALID_ARGUMENT'],

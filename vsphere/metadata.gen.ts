@@ -352,7 +352,7 @@ export const dataTypes: Readonly<Record<string, string>> = {
   PropertySpec:
     'DynamicData; type string; all? boolean; pathSet? string[]',
   ReplicationConfigSpec:
-    'DynamicData; generation long; vmReplicationId string; destination string; port int; rpo long; quiesceGuestEnabled boolean; paused boolean; oppUpdatesEnabled boolean; netCompressionEnabled? boolean; netEncryptionEnabled? boolean; encryptionDestination? string; encryptionPort? int; remoteCertificateThumbprint? string; dataSetsReplicationEnabled? boolean @8.0.0.0; disk? ReplicationInfoDiskSettings[]',
+    'DynamicData; generation long; vmReplicationId string; destination string; port int; rpo long; quiesceGuestEnabled boolean; paused boolean; oppUpdatesEnabled boolean; netCompressionEnabled? boolean; netEncryptionEnabled? boolean @6.7; encryptionDestination? string @6.7; encryptionPort? int @6.7; remoteCertificateThumbprint? string @6.7; dataSetsReplicationEnabled? boolean @8.0.0.0; disk? ReplicationInfoDiskSettings[]',
   ReplicationGroupId:
     'DynamicData; faultDomainId FaultDomainId; deviceGroupId DeviceGroupId',
   ReplicationInfoDiskSettings:
@@ -468,7 +468,7 @@ export const dataTypes: Readonly<Record<string, string>> = {
   VirtualDeviceConfigSpecBackingSpec:
     'DynamicData; parent? VirtualDeviceConfigSpecBackingSpec; crypto? CryptoSpec*',
   VirtualDeviceConnectInfo:
-    'DynamicData; migrateConnect? string; startConnected boolean; allowGuestControl boolean; connected boolean; status? string',
+    'DynamicData; migrateConnect? string @6.7; startConnected boolean; allowGuestControl boolean; connected boolean; status? string',
   VirtualDeviceDeviceBackingInfo:
     'VirtualDeviceBackingInfo; deviceName string; useAutoDetect? boolean',
   VirtualDeviceDeviceGroupInfo:
@@ -484,7 +484,7 @@ export const dataTypes: Readonly<Record<string, string>> = {
   VirtualDeviceURIBackingInfo:
     'VirtualDeviceBackingInfo; serviceURI string; direction string; proxyURI? string',
   VirtualDisk:
-    'VirtualDevice; capacityInKB long; capacityInBytes? long; shares? SharesInfo; storageIOAllocation? StorageIOAllocationInfo; diskObjectId? string; vFlashCacheConfigInfo? VirtualDiskVFlashCacheConfigInfo; iofilter? string[]; vDiskId? ID; vDiskVersion? int @8.0.1.0; virtualDiskFormat? string @9.0.0.0; nativeUnmanagedLinkedClone? boolean; independentFilters? VirtualMachineBaseIndependentFilterSpec[]* @7.0.2.1; guestReadOnly? boolean @8.0.2.0',
+    'VirtualDevice; capacityInKB long; capacityInBytes? long; shares? SharesInfo; storageIOAllocation? StorageIOAllocationInfo; diskObjectId? string; vFlashCacheConfigInfo? VirtualDiskVFlashCacheConfigInfo; iofilter? string[]; vDiskId? ID; vDiskVersion? int @8.0.1.0; virtualDiskFormat? string @9.0.0.0; nativeUnmanagedLinkedClone? boolean @6.7; independentFilters? VirtualMachineBaseIndependentFilterSpec[]* @7.0.2.1; guestReadOnly? boolean @8.0.2.0',
   VirtualDiskConfigSpec:
     'VirtualDeviceConfigSpec; diskMoveType? string; migrateCache? boolean',
   VirtualDiskFlatVer1BackingInfo:
@@ -498,7 +498,7 @@ export const dataTypes: Readonly<Record<string, string>> = {
   VirtualDiskPartitionedRawDiskVer2BackingInfo:
     'VirtualDiskRawDiskVer2BackingInfo; partition int[]',
   VirtualDiskRawDiskMappingVer1BackingInfo:
-    'VirtualDeviceFileBackingInfo; lunUuid? string; deviceName? string; compatibilityMode? string; diskMode? string; uuid? string; contentId? string; changeId? string; parent? VirtualDiskRawDiskMappingVer1BackingInfo; deltaDiskFormat? string; deltaGrainSize? int; sharing? string',
+    'VirtualDeviceFileBackingInfo; lunUuid? string; deviceName? string; compatibilityMode? string; diskMode? string; uuid? string; contentId? string; changeId? string; parent? VirtualDiskRawDiskMappingVer1BackingInfo; deltaDiskFormat? string @6.7; deltaGrainSize? int @6.7; sharing? string',
   VirtualDiskRawDiskVer2BackingInfo:
     'VirtualDeviceDeviceBackingInfo; descriptorFileName string; uuid? string; changeId? string; sharing? string',
   VirtualDiskSeSparseBackingInfo:
@@ -561,7 +561,7 @@ export const dataTypes: Readonly<Record<string, string>> = {
   VirtualMachineConfigOptionDescriptor:
     'DynamicData; key string; description? string; host? ref[]; createSupported boolean; defaultConfigOption boolean; runSupported boolean; upgradeSupported boolean',
   VirtualMachineConfigSpec:
-    'DynamicData; changeVersion? string; name? string; version? string; createDate? dateTime; uuid? string; instanceUuid? string; npivNodeWorldWideName? long[]; npivPortWorldWideName? long[]; npivWorldWideNameType? string; npivDesiredNodeWwns? short; npivDesiredPortWwns? short; npivTemporaryDisabled? boolean; npivOnNonRdmDisks? boolean; npivWorldWideNameOp? string; locationId? string; guestId? string; alternateGuestName? string; annotation? string; files? VirtualMachineFileInfo; tools? ToolsConfigInfo; flags? VirtualMachineFlagInfo; consolePreferences? VirtualMachineConsolePreferences; powerOpInfo? VirtualMachineDefaultPowerOpInfo; rebootPowerOff? boolean @8.0.0.1; numCPUs? int; vcpuConfig? VirtualMachineVcpuConfig[]; numCoresPerSocket? int; memoryMB? long; memoryHotAddEnabled? boolean; cpuHotAddEnabled? boolean; cpuHotRemoveEnabled? boolean; virtualICH7MPresent? boolean; virtualSMCPresent? boolean; deviceChange? VirtualDeviceConfigSpec[]*; cpuAllocation? ResourceAllocationInfo; memoryAllocation? ResourceAllocationInfo; latencySensitivity? LatencySensitivity; cpuAffinity? VirtualMachineAffinityInfo; memoryAffinity? VirtualMachineAffinityInfo; networkShaper? VirtualMachineNetworkShaperInfo; cpuFeatureMask? VirtualMachineCpuIdInfoSpec[]; extraConfig? OptionValue[]*; swapPlacement? string; bootOptions? VirtualMachineBootOptions; vAppConfig? VmConfigSpec*; ftInfo? FaultToleranceConfigInfo*; repConfig? ReplicationConfigSpec; vAppConfigRemoved? boolean; vAssertsEnabled? boolean; changeTrackingEnabled? boolean; firmware? string; maxMksConnections? int; guestAutoLockEnabled? boolean; managedBy? ManagedByInfo; extensionCompatibilityConstraint? VirtualMachineExtensionCompatibilityConstraintSet @9.1.0.0; skipExtensionCompatibilityChecks? boolean @9.1.0.0; memoryReservationLockedToMax? boolean; nestedHVEnabled? boolean; vPMCEnabled? boolean; scheduledHardwareUpgradeInfo? ScheduledHardwareUpgradeInfo; vmProfile? VirtualMachineProfileSpec[]*; messageBusTunnelEnabled? boolean; crypto? CryptoSpec*; migrateEncryption? string; sgxInfo? VirtualMachineSgxInfo; ftEncryptionMode? string @7.0.2.0; guestMonitoringModeInfo? VirtualMachineGuestMonitoringModeInfo; sevEnabled? boolean @7.0.1.0; virtualNuma? VirtualMachineVirtualNuma @8.0.0.1; motherboardLayout? string @8.0.0.1; pmemFailoverEnabled? boolean @7.0.2.0; vmxStatsCollectionEnabled? boolean @7.0.3.1; vmOpNotificationToAppEnabled? boolean @7.0.3.0; vmOpNotificationTimeout? long @8.0.0.1; deviceSwap? VirtualMachineVirtualDeviceSwap @8.0.0.1; simultaneousThreads? int @8.0.0.1; pmem? VirtualMachineVirtualPMem @7.0.3.0; deviceGroups? VirtualMachineVirtualDeviceGroups @8.0.0.1; fixedPassthruHotPlugEnabled? boolean @8.0.1.0; metroFtEnabled? boolean @8.0.3.0; metroFtHostGroup? string @8.0.3.0; tdxEnabled? boolean @9.0.0.0; sevSnpEnabled? boolean @9.0.0.0; tagSpecs? TagSpec[] @9.1.0.0; vmPlacementPolicies? VmPlacementPolicy[]* @9.1.0.0',
+    'DynamicData; changeVersion? string; name? string; version? string; createDate? dateTime @6.7; uuid? string; instanceUuid? string; npivNodeWorldWideName? long[]; npivPortWorldWideName? long[]; npivWorldWideNameType? string; npivDesiredNodeWwns? short; npivDesiredPortWwns? short; npivTemporaryDisabled? boolean; npivOnNonRdmDisks? boolean; npivWorldWideNameOp? string; locationId? string; guestId? string; alternateGuestName? string; annotation? string; files? VirtualMachineFileInfo; tools? ToolsConfigInfo; flags? VirtualMachineFlagInfo; consolePreferences? VirtualMachineConsolePreferences; powerOpInfo? VirtualMachineDefaultPowerOpInfo; rebootPowerOff? boolean @8.0.0.1; numCPUs? int; vcpuConfig? VirtualMachineVcpuConfig[] @7.0.0.0; numCoresPerSocket? int; memoryMB? long; memoryHotAddEnabled? boolean; cpuHotAddEnabled? boolean; cpuHotRemoveEnabled? boolean; virtualICH7MPresent? boolean; virtualSMCPresent? boolean; deviceChange? VirtualDeviceConfigSpec[]*; cpuAllocation? ResourceAllocationInfo; memoryAllocation? ResourceAllocationInfo; latencySensitivity? LatencySensitivity; cpuAffinity? VirtualMachineAffinityInfo; memoryAffinity? VirtualMachineAffinityInfo; networkShaper? VirtualMachineNetworkShaperInfo; cpuFeatureMask? VirtualMachineCpuIdInfoSpec[]; extraConfig? OptionValue[]*; swapPlacement? string; bootOptions? VirtualMachineBootOptions; vAppConfig? VmConfigSpec*; ftInfo? FaultToleranceConfigInfo*; repConfig? ReplicationConfigSpec; vAppConfigRemoved? boolean; vAssertsEnabled? boolean; changeTrackingEnabled? boolean; firmware? string; maxMksConnections? int; guestAutoLockEnabled? boolean; managedBy? ManagedByInfo; extensionCompatibilityConstraint? VirtualMachineExtensionCompatibilityConstraintSet @9.1.0.0; skipExtensionCompatibilityChecks? boolean @9.1.0.0; memoryReservationLockedToMax? boolean; nestedHVEnabled? boolean; vPMCEnabled? boolean; scheduledHardwareUpgradeInfo? ScheduledHardwareUpgradeInfo; vmProfile? VirtualMachineProfileSpec[]*; messageBusTunnelEnabled? boolean; crypto? CryptoSpec*; migrateEncryption? string; sgxInfo? VirtualMachineSgxInfo @7.0.0.0; ftEncryptionMode? string @7.0.2.0; guestMonitoringModeInfo? VirtualMachineGuestMonitoringModeInfo @7.0.0.0; sevEnabled? boolean @7.0.1.0; virtualNuma? VirtualMachineVirtualNuma @8.0.0.1; motherboardLayout? string @8.0.0.1; pmemFailoverEnabled? boolean @7.0.2.0; vmxStatsCollectionEnabled? boolean @7.0.3.1; vmOpNotificationToAppEnabled? boolean @7.0.3.0; vmOpNotificationTimeout? long @8.0.0.1; deviceSwap? VirtualMachineVirtualDeviceSwap @8.0.0.1; simultaneousThreads? int @8.0.0.1; pmem? VirtualMachineVirtualPMem @7.0.3.0; deviceGroups? VirtualMachineVirtualDeviceGroups @8.0.0.1; fixedPassthruHotPlugEnabled? boolean @8.0.1.0; metroFtEnabled? boolean @8.0.3.0; metroFtHostGroup? string @8.0.3.0; tdxEnabled? boolean @9.0.0.0; sevSnpEnabled? boolean @9.0.0.0; tagSpecs? TagSpec[] @9.1.0.0; vmPlacementPolicies? VmPlacementPolicy[]* @9.1.0.0',
   VirtualMachineConfigSummary:
     'DynamicData; name string; template boolean; vmPathName string; memorySizeMB? int; cpuReservation? int; memoryReservation? int; numCpu? int; numEthernetCards? int; numVirtualDisks? int; uuid? string; instanceUuid? string; guestId? string; guestFullName? string; annotation? string; product? VAppProductInfo; installBootRequired? boolean; ftInfo? FaultToleranceConfigInfo*; managedBy? ManagedByInfo; tpmPresent? boolean; numVmiopBackings? int; hwVersion? string',
   VirtualMachineConsolePreferences:
@@ -574,7 +574,7 @@ export const dataTypes: Readonly<Record<string, string>> = {
     'DynamicData; powerOffType? string; suspendType? string; resetType? string; defaultPowerOffType? string; defaultSuspendType? string; defaultResetType? string; standbyAction? string',
   VirtualMachineDefaultProfileSpec: 'VirtualMachineProfileSpec',
   VirtualMachineDefinedProfileSpec:
-    'VirtualMachineProfileSpec; profileId string; replicationSpec? ReplicationSpec; profileData? VirtualMachineProfileRawData; profileParams? KeyValue[]',
+    'VirtualMachineProfileSpec; profileId string; replicationSpec? ReplicationSpec; profileData? VirtualMachineProfileRawData; profileParams? KeyValue[] @6.7',
   VirtualMachineDeviceRuntimeInfo:
     'DynamicData; runtimeState VirtualMachineDeviceRuntimeInfoDeviceRuntimeState*; key int',
   VirtualMachineDeviceRuntimeInfoDeviceRuntimeState: 'DynamicData',
@@ -601,7 +601,7 @@ export const dataTypes: Readonly<Record<string, string>> = {
   VirtualMachineFileLayoutExSnapshotLayout:
     'DynamicData; key ref; dataKey int; memoryKey int; disk? VirtualMachineFileLayoutExDiskLayout[]',
   VirtualMachineFlagInfo:
-    'DynamicData; disableAcceleration? boolean; enableLogging? boolean; useToe? boolean; runWithDebugInfo? boolean; monitorType? string; htSharing? string; snapshotDisabled? boolean; snapshotLocked? boolean; diskUuidEnabled? boolean; virtualMmuUsage? string; virtualExecUsage? string; snapshotPowerOffBehavior? string; recordReplayEnabled? boolean; faultToleranceType? string; cbrcCacheEnabled? boolean; vvtdEnabled? boolean; vbsEnabled? boolean',
+    'DynamicData; disableAcceleration? boolean; enableLogging? boolean; useToe? boolean; runWithDebugInfo? boolean; monitorType? string; htSharing? string; snapshotDisabled? boolean; snapshotLocked? boolean; diskUuidEnabled? boolean; virtualMmuUsage? string; virtualExecUsage? string; snapshotPowerOffBehavior? string; recordReplayEnabled? boolean; faultToleranceType? string; cbrcCacheEnabled? boolean; vvtdEnabled? boolean @6.7; vbsEnabled? boolean @6.7',
   VirtualMachineForkConfigInfo:
     'DynamicData; parentEnabled? boolean; childForkGroupId? string; parentForkGroupId? string; childType? string',
   VirtualMachineGuestIntegrityInfo:
@@ -742,7 +742,7 @@ export const dataTypes: Readonly<Record<string, string>> = {
   VirtualVmxnet3StrictLatencyConfig:
     'DynamicData; allowed? boolean; measureLatency? boolean; maxTxQueues? int; maxRxQueues? int; txDataRingDescSize? int; rxDataRingDescSize? int; disableOffload? string',
   VirtualVmxnet3Vrdma:
-    'VirtualVmxnet3; deviceProtocol? string',
+    'VirtualVmxnet3; deviceProtocol? string @6.7',
   VirtualWDT:
     'VirtualDevice; runOnBoot boolean; running boolean',
   VmConfigFault: 'VimFault',

@@ -118,7 +118,7 @@ function toFacts({ ref, values }: FactRead): VmFacts {
     },
     hasSnapshot: values.snapshot !== undefined,
     consolidationNeeded: values.runtime?.consolidationNeeded === true,
-    faultTolerant: (values.runtime?.faultToleranceState ?? 'notConfigured') !== 'notConfigured',
+    faultTolerant: !['', 'notConfigured'].includes(values.runtime?.faultToleranceState ?? ''),
     encrypted: config.keyId !== undefined,
     hasVtpm: devices.some((device) => device._type === 'VirtualTPM'),
     hasNvme: devices.some((device) => device._type === 'VirtualNVMEController'),

@@ -56,7 +56,6 @@ export function createWatcher(session: Caller): Watcher {
   let loop: Promise<void> | undefined;
 
   const openCollector = (): Promise<MoRef<'PropertyCollector'>> => {
-    version = '';
     collector ??= session.call(session.manager('propertyCollector'), 'CreatePropertyCollector', {}) as Promise<
       MoRef<'PropertyCollector'>
     >;
@@ -67,6 +66,7 @@ export function createWatcher(session: Caller): Watcher {
   const dropCollector = async (): Promise<void> => {
     const old = await collector?.catch(() => undefined);
     collector = undefined;
+    version = '';
     spentFilters = [];
     for (const watch of watches) watch.filter = undefined;
     if (old) await session.call(old, 'DestroyPropertyCollector', {}).catch(() => undefined);
@@ -125,7 +125,7 @@ export function createWatcher(session: Caller): Watcher {
           for (const watch of watches) watch.fail(error);
         }
         await dropCollector();
-        await sleep(retryPauseMs);
+        if (!stopped.signal.aborted) await sleep(retryPauseMs);
       }
     }
     loop = undefined;

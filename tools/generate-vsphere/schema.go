@@ -60,6 +60,9 @@ func readSchema(govmomiDir string) (*schema, error) {
 			s.readFile(parsed, strings.Split(pkg, "/")[0], strings.HasSuffix(pkg, "/mo"))
 		}
 	}
+	if err := s.fixVersions(); err != nil {
+		return nil, err
+	}
 	return s, s.fixOrder()
 }
 
@@ -179,6 +182,22 @@ func (s *schema) fixOrder() error {
 			return fmt.Errorf("the schema source has the order of %s right: remove the fix", fix.typeName)
 		}
 		t.fields = slices.Insert(rest, at+1, moved...)
+	}
+	return nil
+}
+
+func (s *schema) fixVersions() error {
+	for path, since := range sinceFixes {
+		typeName, fieldName, _ := strings.Cut(path, ".")
+		t := s.types[typeName]
+		if t == nil {
+			return fmt.Errorf("version fix of %s: no such type", path)
+		}
+		at := slices.IndexFunc(t.fields, func(f field) bool { return f.name == fieldName })
+		if at < 0 || t.fields[at].since != "" {
+			return fmt.Errorf("version fix of %s does not match the schema", path)
+		}
+		t.fields[at].since = since
 	}
 	return nil
 }

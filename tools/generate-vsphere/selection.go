@@ -111,6 +111,27 @@ var orderFixes = []orderFix{{
 	fields:   []string{"extensionCompatibilityConstraint", "skipExtensionCompatibilityChecks"},
 }}
 
+// First versions of fields between 6.5 and 7.0, which the schema source does not date, where a caller may send them to
+// an older server. Compared once with the dates in pyVmomi 8.0.3, as was the order of all types generated here.
+var sinceFixes = map[string]string{
+	"VirtualMachineConfigSpec.createDate":                      "6.7",
+	"VirtualMachineConfigSpec.vcpuConfig":                      "7.0.0.0",
+	"VirtualMachineConfigSpec.sgxInfo":                         "7.0.0.0",
+	"VirtualMachineConfigSpec.guestMonitoringModeInfo":         "7.0.0.0",
+	"VirtualMachineFlagInfo.vvtdEnabled":                       "6.7",
+	"VirtualMachineFlagInfo.vbsEnabled":                        "6.7",
+	"VirtualMachineDefinedProfileSpec.profileParams":           "6.7",
+	"VirtualDeviceConnectInfo.migrateConnect":                  "6.7",
+	"VirtualDisk.nativeUnmanagedLinkedClone":                   "6.7",
+	"VirtualDiskRawDiskMappingVer1BackingInfo.deltaDiskFormat": "6.7",
+	"VirtualDiskRawDiskMappingVer1BackingInfo.deltaGrainSize":  "6.7",
+	"VirtualVmxnet3Vrdma.deviceProtocol":                       "6.7",
+	"ReplicationConfigSpec.netEncryptionEnabled":               "6.7",
+	"ReplicationConfigSpec.encryptionDestination":              "6.7",
+	"ReplicationConfigSpec.encryptionPort":                     "6.7",
+	"ReplicationConfigSpec.remoteCertificateThumbprint":        "6.7",
+}
+
 type orderFix struct {
 	typeName, after string
 	fields          []string
