@@ -4,9 +4,10 @@
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import type { Client } from 'undici';
-import { MigrationError } from '../../core/index.ts';
+import { MigrationError, hasCode } from '../../core/index.ts';
 import { connectAgent, nameOf, openHttp, requestJson } from './agent-connection.ts';
 import type { AgentEndpoint, Peer } from './agent-connection.ts';
+import { hasAgentCode } from './agent-errors.ts';
 import type { Authority } from './authority.ts';
 import { assertEnrolledAs, foreignAgent } from './control-client.ts';
 import type { AgentStatus, EnrolBegun } from './control-types.ts';
@@ -60,28 +61,37 @@ export interface Enrolment {
 export async function enrolAgent(options: EnrolOptions): Promise<Enrolment> {
   const secret = Buffer.from(options.secret, 'base64');
   if (secret.length < secretLengthMin) throw new TypeError('an enrolment secret has at least 16 bytes');
-  return withConnection(options, async ({ socket, peer, http }) => {
-    if (peer.trust === 'foreign') throw foreignAgent(options.endpoint);
-    const status = await getStatus(http, options);
-    const spiffeId = spiffeIdOf(options.authority.installationId, {
-      role: options.role,
-      id: options.id ?? status.agentId,
+  return withConnection(options, async (connection) => {
+    if (connection.peer.trust !== 'foreign') return enrolOver(connection, options, secret);
+    // An agent of another installation takes us only if it was given our secret, by somebody who may set options of its host.
+    return enrolOver(connection, options, secret).catch((error: unknown) => {
+      const isRefused = hasCode(error, 'AGENT_UNREACHABLE') || hasAgentCode(error, 'ENROL_SECRET_MISSING');
+      throw isRefused ? foreignAgent(options.endpoint) : error;
     });
-    if (peer.trust !== 'self-signed') {
-      assertEnrolledAs(peer, spiffeId, options.endpoint);
-      return describe('already-enrolled', status, spiffeId, peer.certificate.notAfter, peer);
-    }
-    const exporter = socket.exportKeyingMaterial(exporterLength, exporterLabel, Buffer.alloc(0));
-    const proofOf = (role: keyof typeof proofLabels): Buffer =>
-      enrolProof(secret, role, exporter, peer.certificate.spkiDer);
-    const begun = await post<EnrolBegun>(http, options, '/v1/enrol/begin', {
-      proof: proofOf('server').toString('base64'),
-    });
-    if (!isSame(Buffer.from(begun.proof ?? '', 'base64'), proofOf('agent'))) {
-      throw new MigrationError('ENROLMENT_REFUSED', `${nameOf(options.endpoint)} does not know the enrolment secret`);
-    }
-    return complete('enrolled', options, http, peer, status, begun.csrPem);
   });
+}
+
+async function enrolOver(
+  { socket, peer, http }: Connection,
+  options: EnrolOptions,
+  secret: Buffer,
+): Promise<Enrolment> {
+  const status = await getStatus(http, options);
+  const { installationId } = options.authority;
+  const spiffeId = spiffeIdOf(installationId, { role: options.role, id: options.id ?? status.agentId });
+  if (peer.trust === 'trusted' || peer.trust === 'expired') {
+    assertEnrolledAs(peer, spiffeId, options.endpoint);
+    return describe('already-enrolled', status, spiffeId, peer.certificate.notAfter, peer);
+  }
+  const exporter = socket.exportKeyingMaterial(exporterLength, exporterLabel, Buffer.alloc(0));
+  const proofOf = (role: keyof typeof proofLabels): Buffer =>
+    enrolProof(secret, role, exporter, peer.certificate.spkiDer);
+  const body = { proof: proofOf('server').toString('base64') };
+  const begun = await post<EnrolBegun>(http, options, '/v1/enrol/begin', body);
+  if (!isSame(Buffer.from(begun.proof ?? '', 'base64'), proofOf('agent'))) {
+    throw new MigrationError('ENROLMENT_REFUSED', `${nameOf(options.endpoint)} does not know the enrolment secret`);
+  }
+  return complete('enrolled', options, http, peer, status, begun.csrPem);
 }
 
 /** Gives an enrolled agent a new certificate for its old key; also one that was cut off until its certificate ended. */
