@@ -11,7 +11,7 @@ export interface TlsFiles {
 export interface ListeningServer {
   readonly port: number;
   /** New certificate for connections from now on. */
-  useCertificate(tls: TlsFiles): void;
+  readonly useCertificate: (tls: TlsFiles) => void;
   close(): Promise<void>;
 }
 

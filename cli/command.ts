@@ -1,5 +1,5 @@
 // What every command shares: the --json option, the connection, and one way to fail. No command's own matter is here.
-import { Command } from 'commander';
+import type { Command } from 'commander';
 import { createClient, type ApiClient } from './client.ts';
 import { readConfiguration } from './configuration.ts';
 import { describeFailure } from './failure.ts';
@@ -8,9 +8,9 @@ export interface CommandContext {
   readonly client: ApiClient;
   readonly json: boolean;
   /** Prints the value as JSON with --json, else what `human` makes of it. */
-  print<Value>(value: Value, human: (value: Value) => string): void;
+  readonly print: <Value>(value: Value, human: (value: Value) => string) => void;
   /** A line for people only; silent with --json. */
-  say(text: string): void;
+  readonly say: (text: string) => void;
 }
 
 /** Adds --json to a command that speaks REST and runs it with a connection. */

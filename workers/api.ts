@@ -76,14 +76,14 @@ async function stop(): Promise<void> {
 }
 
 /** A given certificate, else one of the installation's own authority. */
-async function certificate({ ensureServerCertificate }: Authority): Promise<TlsFiles> {
+async function certificate(signer: Authority): Promise<TlsFiles> {
   const certificateFile = process.env['LANDFALL_API_CERTIFICATE_FILE'];
   const keyFile = process.env['LANDFALL_API_KEY_FILE'];
   if (certificateFile !== undefined && keyFile !== undefined) {
     return { certificatePem: readFileSync(certificateFile, 'utf8'), privateKeyPem: readFileSync(keyFile, 'utf8') };
   }
   const names = new Set([address, ...urlHosts(process.env['LANDFALL_API_URL'])]);
-  return ensureServerCertificate([...names].filter((name) => name !== '0.0.0.0' && name !== '::'));
+  return signer.ensureServerCertificate([...names].filter((name) => name !== '0.0.0.0' && name !== '::'));
 }
 
 function urlHosts(text: string | undefined): string[] {

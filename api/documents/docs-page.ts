@@ -89,10 +89,10 @@ function schemasHtml(document: OpenApiDocument): string {
     const rows = Object.entries((schema['properties'] ?? {}) as Record<string, Record<string, unknown>>).map(
       ([name, property]) =>
         `<tr><td><code>${escape(name)}</code>${required.has(name) ? ' <b title="required">*</b>' : ''}</td>` +
-        `<td>${typeOf(property)}</td><td>${inline(String(property['description'] ?? ''))}</td></tr>`,
+        `<td>${typeOf(property)}</td><td>${inline(textOf(property['description']))}</td></tr>`,
     );
     const body = rows.length === 0 ? `<p>${typeOf(schema)}</p>` : table(['Field', 'Type', 'Meaning'], rows);
-    return `<article id="schema-${id}"><h3>${escape(id)}</h3><p>${inline(String(schema['description'] ?? ''))}</p>${body}</article>`;
+    return `<article id="schema-${id}"><h3>${escape(id)}</h3><p>${inline(textOf(schema['description']))}</p>${body}</article>`;
   });
   return `<section><h2 id="schemas">Schemas</h2>${items.join('')}</section>`;
 }
@@ -109,6 +109,10 @@ function problemsHtml(): string {
 function table(headings: readonly string[], rows: readonly string[]): string {
   const head = headings.map((heading) => `<th scope="col">${heading}</th>`).join('');
   return `<div class="scroll"><table><thead><tr>${head}</tr></thead><tbody>${rows.join('')}</tbody></table></div>`;
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : '';
 }
 
 /** Escapes, then shows `code` as code. */

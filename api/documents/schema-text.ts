@@ -60,15 +60,19 @@ function exampleText(schema: Json): string {
 }
 
 function objectText(schema: Json): string {
-  const names = Object.keys((schema['properties'] ?? {}) as Json);
+  const names = Object.keys((schema['properties'] ?? {}));
   return names.length === 0 ? 'object' : `object {${names.join(', ')}}`;
 }
 
 function rangeText(schema: Json): string {
-  const min = schema['minimum'] ?? schema['minLength'];
-  const max = schema['maximum'] ?? schema['maxLength'];
-  if (max === undefined || Number(max) >= Number.MAX_SAFE_INTEGER) return '';
-  return min === undefined ? `(up to ${String(max)})` : `(${String(min)} to ${String(max)})`;
+  const min = numberOf(schema['minimum'] ?? schema['minLength']);
+  const max = numberOf(schema['maximum'] ?? schema['maxLength']);
+  if (max === undefined || max >= Number.MAX_SAFE_INTEGER) return '';
+  return min === undefined ? `(up to ${max})` : `(${min} to ${max})`;
+}
+
+function numberOf(value: unknown): number | undefined {
+  return typeof value === 'number' ? value : undefined;
 }
 
 function defaultText(schema: Json): string {

@@ -61,7 +61,7 @@ async function checkClock(session: VsphereSession, here: Date): Promise<void> {
 async function checkPrivileges(session: VsphereSession, user: string): Promise<void> {
   const missing = await missingPrivileges(
     session,
-    [session.content.rootFolder as never],
+    [session.content.rootFolder],
     Object.keys(requiredPrivileges),
   );
   if (missing.length === 0) return;

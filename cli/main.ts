@@ -1,0 +1,40 @@
+#!/usr/bin/env node
+// The `landfall` command. It puts the commands together and decides nothing.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Command } from 'commander';
+import { addMigrationCommands } from './commands/migrations.ts';
+import { addObserveCommands } from './commands/observe.ts';
+import { addProcessCommands } from './commands/processes.ts';
+import { addClusterCommands, addSiteCommands } from './commands/sites.ts';
+import { addTokenCommands } from './commands/tokens.ts';
+import { installationRoot } from './configuration.ts';
+
+const { version } = JSON.parse(readFileSync(join(installationRoot(), 'package.json'), 'utf8')) as { version: string };
+
+const program = new Command('landfall')
+  .description('Moves running virtual machines between vSphere sites: live, proven, without snapshots or guest agents.')
+  .version(version)
+  .showHelpAfterError('(add --help for what there is)')
+  .addHelpText(
+    'after',
+    `
+First steps:
+  landfall up
+  landfall site add old-dc --address vcenter-a.example --user administrator@vsphere.local
+  landfall site add new-dc --address vcenter-b.example --user administrator@vsphere.local
+  landfall vm list --site old-dc
+  landfall cluster configure old-dc
+  landfall migrate start app-01 --to new-dc --auto-final --watch
+
+The connection comes from LANDFALL_URL and LANDFALL_TOKEN, else from cli.json in LANDFALL_HOME.`,
+  );
+
+addProcessCommands(program);
+addSiteCommands(program);
+addClusterCommands(program);
+addMigrationCommands(program);
+addObserveCommands(program);
+addTokenCommands(program);
+
+await program.parseAsync();
