@@ -2,39 +2,10 @@
 import { generateKeyPairSync } from 'node:crypto';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { receiptContent as content } from '../../test/helpers/receipt-content.ts';
 import { canonicalJson, ed25519Signer, verifyReceipt } from './receipt.ts';
-import type { Receipt, ReceiptContent } from './receipt.ts';
+import type { Receipt } from './receipt.ts';
 
-const uuid = (n: number): string => `6000c29b-1f2e-4d3c-8b7a-00000000000${n}`;
-const program = { version: '0.1.0', sha256: null };
-const content: ReceiptContent = {
-  receiptId: 'rcp_1',
-  installationId: uuid(9),
-  migrationId: 'mig_1',
-  vmMigrationId: 'vmm_1',
-  source: { vCenterInstanceUuid: uuid(1), vCenterName: 'Süd', vmName: 'app-01', vmInstanceUuid: uuid(2) },
-  destination: { vCenterInstanceUuid: uuid(3), vCenterName: 'new "dc"', vmName: 'app-01', vmInstanceUuid: uuid(4) },
-  disks: [
-    {
-      sourceUuid: uuid(5),
-      destinationUuid: uuid(6),
-      capacityBytes: '2147483648',
-      sourceRoot: 'ab'.repeat(32),
-      destinationRoot: 'ab'.repeat(32),
-      verified: 'transfer',
-      verifiedAt: '2026-11-21T12:00:00.000Z',
-      movedBytes: { network: '1073741824', device: '0', deduplicated: '0' },
-    },
-  ],
-  handOverToken: '1',
-  startedAt: '2026-11-21T11:00:00.000Z',
-  readyAt: '2026-11-21T11:30:00.000Z',
-  frozenAt: '2026-11-21T12:00:00.000Z',
-  handedOverAt: '2026-11-21T12:00:00.321Z',
-  dataPathMs: 321,
-  approvedBy: 'tok_1',
-  programs: { managementServer: program, sourceReplicator: program, destinationReplicator: program },
-};
 const signer = ed25519Signer(generateKeyPairSync('ed25519').privateKey);
 
 describe('canonical JSON', () => {

@@ -3,7 +3,7 @@ set -eu
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 # Every time stamp in what is built: the same inputs must give the same bytes.
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-1700000000}
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-1793491200}
 export SOURCE_DATE_EPOCH TZ=UTC LC_ALL=C
 
 fail() {
