@@ -721,7 +721,7 @@ export const dataTypes: Readonly<Record<string, string>> = {
   VirtualSriovEthernetCardSriovBackingInfo:
     'VirtualDeviceBackingInfo; physicalFunctionBacking? VirtualPCIPassthroughDeviceBackingInfo; virtualFunctionBacking? VirtualPCIPassthroughDeviceBackingInfo; virtualFunctionIndex? int',
   VirtualTPM:
-    'VirtualDevice; endorsementKeyCertificateSigningRequest? []byte[]; endorsementKeyCertificate? []byte[]',
+    'VirtualDevice; endorsementKeyCertificateSigningRequest? opaque[]; endorsementKeyCertificate? opaque[]',
   VirtualUSB:
     'VirtualDevice; connected boolean; vendor? int; product? int; family? string[]; speed? string[]',
   VirtualUSBController:

@@ -2916,8 +2916,8 @@ export interface VirtualSriovEthernetCardSriovBackingInfo extends VirtualDeviceB
 }
 
 export interface VirtualTPM extends VirtualDevice {
-  endorsementKeyCertificateSigningRequest?: string[] | undefined;
-  endorsementKeyCertificate?: string[] | undefined;
+  endorsementKeyCertificateSigningRequest?: unknown[] | undefined;
+  endorsementKeyCertificate?: unknown[] | undefined;
 }
 
 export interface VirtualUSB extends VirtualDevice {

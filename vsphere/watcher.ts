@@ -37,7 +37,9 @@ interface Watch {
   readonly ref: MoRef<ObjectType>;
   readonly paths: readonly string[];
   values: Record<string, unknown>;
+  /** Set while the collector reports changes of this object. */
   filter: MoRef | undefined;
+  armed: Promise<void> | undefined;
   look(): void;
   fail(error: unknown): void;
 }
@@ -51,14 +53,12 @@ export function createWatcher(session: Caller): Watcher {
   const watches = new Set<Watch>();
   const stopped = new AbortController();
   let spentFilters: MoRef[] = [];
-  let collector: Promise<MoRef<'PropertyCollector'>> | undefined;
+  let collector: Promise<MoRef> | undefined;
   let version = '';
   let loop: Promise<void> | undefined;
 
-  const openCollector = (): Promise<MoRef<'PropertyCollector'>> => {
-    collector ??= session.call(session.manager('propertyCollector'), 'CreatePropertyCollector', {}) as Promise<
-      MoRef<'PropertyCollector'>
-    >;
+  const openCollector = (): Promise<MoRef> => {
+    collector ??= session.call(session.manager('propertyCollector'), 'CreatePropertyCollector', {});
     return collector;
   };
 
@@ -68,36 +68,47 @@ export function createWatcher(session: Caller): Watcher {
     collector = undefined;
     version = '';
     spentFilters = [];
-    for (const watch of watches) watch.filter = undefined;
+    for (const watch of watches) watch.filter = watch.armed = undefined;
     if (old) await session.call(old, 'DestroyPropertyCollector', {}).catch(() => undefined);
   };
 
-  /** The filter comes before the reading, so that no change falls between them. */
-  const arm = async (watch: Watch): Promise<void> => {
-    if (!watch.filter) {
-      const spec = {
-        propSet: [{ type: watch.ref.type, pathSet: [...watch.paths] }],
-        objectSet: [{ obj: watch.ref }],
-      };
-      watch.filter = await session.call(await openCollector(), 'CreateFilter', { spec, partialUpdates: false });
-    }
+  const read = async (watch: Watch): Promise<void> => {
     watch.values = (await readObject(session, watch.ref, watch.paths)).values;
     watch.look();
   };
 
-  const armAll = async (): Promise<void> => {
-    for (const watch of [...watches]) {
-      try {
-        await arm(watch);
-      } catch (error) {
-        if (isFault(error, 'ManagedObjectNotFound')) watch.fail(error);
-        else throw error;
-      }
-    }
+  const createFilter = async (watch: Watch): Promise<void> => {
+    const current = (await openCollector()) as MoRef<'PropertyCollector'>;
+    const spec = {
+      propSet: [{ type: watch.ref.type, pathSet: [...watch.paths] }],
+      objectSet: [{ obj: watch.ref }],
+    };
+    watch.filter = await session.call(current, 'CreateFilter', { spec, partialUpdates: false });
+  };
+
+  /** The filter comes before the reading, so that no change falls between them. */
+  const arm = (watch: Watch): Promise<void> => {
+    watch.armed ??= createFilter(watch)
+      .then(() => read(watch))
+      .catch((error: unknown) => {
+        watch.armed = undefined;
+        throw error;
+      });
+    return watch.armed;
+  };
+
+  /** What cannot get better ends the watch; anything else is for the loop to try again. */
+  const failOrThrow = (watch: Watch, error: unknown): void => {
+    if (isRetryable(error) || isLostCollector(error)) throw error;
+    watch.fail(error);
+  };
+
+  const forAll = async (act: (watch: Watch) => Promise<void>): Promise<void> => {
+    for (const watch of [...watches]) await act(watch).catch((error: unknown) => failOrThrow(watch, error));
   };
 
   const waitOnce = async (): Promise<void> => {
-    const current = await openCollector();
+    const current = (await openCollector()) as MoRef<'PropertyCollector'>;
     const updates = await session.call(
       current,
       'WaitForUpdatesEx',
@@ -108,7 +119,7 @@ export function createWatcher(session: Caller): Watcher {
       version = updates.version;
       apply(updates, watches);
     } else {
-      await armAll();
+      await forAll(read);
     }
     const spent = spentFilters;
     spentFilters = [];
@@ -118,12 +129,9 @@ export function createWatcher(session: Caller): Watcher {
   const run = async (): Promise<void> => {
     while (watches.size > 0 && !stopped.signal.aborted) {
       try {
-        if ([...watches].some((watch) => !watch.filter)) await armAll();
-        await waitOnce();
-      } catch (error) {
-        if (!isRetryable(error) && !isFault(error, 'ManagedObjectNotFound')) {
-          for (const watch of watches) watch.fail(error);
-        }
+        await forAll(arm);
+        if (watches.size > 0) await waitOnce();
+      } catch {
         await dropCollector();
         if (!stopped.signal.aborted) await sleep(retryPauseMs);
       }
@@ -141,6 +149,7 @@ export function createWatcher(session: Caller): Watcher {
         paths,
         values: {},
         filter: undefined,
+        armed: undefined,
         fail: reject,
         look: () => {
           try {
@@ -155,9 +164,9 @@ export function createWatcher(session: Caller): Watcher {
       const onAbort = (): void => reject(options.signal?.reason);
       options.signal?.addEventListener('abort', onAbort, { once: true });
       watches.add(watch);
+      // A trouble that may pass is left to the loop, which arms everything again.
       arm(watch).catch((error: unknown) => {
-        // The loop arms it again; only what cannot get better ends the watch here.
-        if (!isRetryable(error)) reject(error);
+        if (!isRetryable(error) && !isLostCollector(error)) reject(error);
       });
       loop ??= run();
       try {
@@ -177,6 +186,13 @@ export function createWatcher(session: Caller): Watcher {
       await dropCollector();
     },
   };
+}
+
+/** The collector went away with an expired session; the watched object is named in the fault when it is that. */
+function isLostCollector(error: unknown): boolean {
+  if (!isFault(error, 'ManagedObjectNotFound')) return false;
+  const lost = error.fault['obj'] as MoRef | undefined;
+  return lost === undefined || lost.type === 'PropertyCollector' || lost.type === 'PropertyFilter';
 }
 
 function apply(updates: UpdateSet, watches: ReadonlySet<Watch>): void {

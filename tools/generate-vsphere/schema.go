@@ -133,6 +133,9 @@ func (s *schema) readField(f *ast.Field, goType string, managedObject bool) fiel
 	if goType == "types.ByteSlice" || goType == "ByteSlice" {
 		goType = "[]byte"
 	}
+	if goType == "[][]byte" || goType == "[]ByteSlice" {
+		goType = "[]opaque" // a list of byte lists: nothing that we read or send
+	}
 	read.array = strings.HasPrefix(goType, "[]")
 	goType = strings.TrimPrefix(strings.TrimPrefix(goType, "[]"), "types.")
 	if strings.HasPrefix(goType, "Base") && goType != "BaseConfigInfo" {
