@@ -301,8 +301,7 @@ impl OwnAck {
     /// Reads and checks a payload.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let mut input = Input::new(bytes, "OWN_ACK");
-        let ack =
-            Self { token: input.u64()?, ownership: PeerOwnership::from_byte(input.u8()?)? };
+        let ack = Self { token: input.u64()?, ownership: PeerOwnership::from_byte(input.u8()?)? };
         input.end()?;
         Ok(ack)
     }
@@ -315,7 +314,7 @@ pub enum ErrorCode {
     Version,
     /// The migration or the disks are not those of this receiver.
     WrongMigration,
-    /// Epoch, session or generation of an earlier source; `value` is the epoch known here.
+    /// Epoch or session of an earlier source; `value` is the epoch known here.
     Stale,
     /// A frame was malformed or came at the wrong time.
     Protocol,
@@ -327,6 +326,8 @@ pub enum ErrorCode {
     NotPrepared,
     /// The destination owns the disks: nothing is written any more.
     Owned,
+    /// Generation of an earlier holder of the job; `value` is the one known here.
+    StaleGeneration,
     /// A code of a later version.
     Other(u16),
 }
@@ -342,6 +343,7 @@ impl ErrorCode {
             Self::DiskFull => 6,
             Self::NotPrepared => 7,
             Self::Owned => 8,
+            Self::StaleGeneration => 9,
             Self::Other(number) => number,
         }
     }
@@ -356,6 +358,7 @@ impl ErrorCode {
             6 => Self::DiskFull,
             7 => Self::NotPrepared,
             8 => Self::Owned,
+            9 => Self::StaleGeneration,
             other => Self::Other(other),
         }
     }

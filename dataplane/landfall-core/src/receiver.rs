@@ -1,0 +1,180 @@
+//! The receiver's books: what was applied, what is durable, what may be acknowledged (I4), and
+//! which session may write at all (I6).
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use crate::tree::HashTree;
+use crate::{Bitmap, Extent, UNIT};
+
+/// Units of the have-map in one page of its file: 1 GiB.
+pub const UNITS_PER_PAGE: u64 = 16_384;
+
+/// The book of one destination disk.
+#[derive(Clone, Debug)]
+pub struct ReceiverDisk {
+    capacity: u64,
+    have: Bitmap,
+    tree: HashTree,
+    applied: Vec<Range<u64>>,
+    flushing: Vec<Range<u64>>,
+    touched: bool,
+    flush_touched: bool,
+}
+
+impl ReceiverDisk {
+    /// With the have-map as it was found on the state disk.
+    pub fn new(capacity: u64, have: Bitmap) -> Self {
+        Self {
+            capacity,
+            have,
+            tree: HashTree::new(capacity),
+            applied: Vec::new(),
+            flushing: Vec::new(),
+            touched: false,
+            flush_touched: false,
+        }
+    }
+
+    /// Capacity of the disk.
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// What is durable here.
+    pub fn have(&self) -> &Bitmap {
+        &self.have
+    }
+
+    /// Whether every unit is durable here.
+    pub fn complete(&self) -> bool {
+        self.have.ones() == self.have.len()
+    }
+
+    /// The hash tree.
+    pub fn tree(&self) -> &HashTree {
+        &self.tree
+    }
+
+    /// The hash tree, for hashing chunks.
+    pub fn tree_mut(&mut self) -> &mut HashTree {
+        &mut self.tree
+    }
+
+    /// An extent was written to the disk; it is not durable yet. Only units that one frame
+    /// covers wholly may become part of the have-map.
+    pub fn applied(&mut self, extent: Extent, changed: bool) {
+        if changed {
+            self.tree.touch(extent);
+        }
+        self.touched = true;
+        let units = extent.whole(UNIT, self.capacity);
+        if units.is_empty() || self.have.all(units.clone()) {
+            return;
+        }
+        match self.applied.last_mut() {
+            Some(last) if last.end == units.start => last.end = units.end,
+            _ => self.applied.push(units),
+        }
+    }
+
+    /// The caller is about to flush the disk: what is applied after this is not covered by it.
+    /// The answer says whether there is anything to flush.
+    pub fn begin_flush(&mut self) -> bool {
+        self.flushing.append(&mut self.applied);
+        self.flush_touched |= std::mem::take(&mut self.touched);
+        self.flush_touched
+    }
+
+    /// The flush succeeded. The answer names the pages of the have-map to persist next.
+    pub fn flushed(&mut self) -> BTreeSet<u64> {
+        let mut pages = BTreeSet::new();
+        self.flush_touched = false;
+        for units in self.flushing.drain(..) {
+            if self.have.set(units.clone()) > 0 {
+                pages.extend(units.start / UNITS_PER_PAGE..=(units.end - 1) / UNITS_PER_PAGE);
+            }
+        }
+        pages
+    }
+
+    /// I8: a flush failed. Nothing that was not acknowledged may be believed.
+    pub fn flush_failed(&mut self) {
+        self.applied.clear();
+        self.flushing.clear();
+        (self.touched, self.flush_touched) = (false, false);
+    }
+}
+
+/// Frames of one connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FrameBook {
+    received: u64,
+    flushing: u64,
+    durable: u64,
+}
+
+impl FrameBook {
+    /// A frame was applied. Numbers go up by one, else a frame was lost or invented.
+    pub fn applied(&mut self, seq: u64) -> Result<(), u64> {
+        if seq != self.received + 1 {
+            return Err(self.received + 1);
+        }
+        self.received = seq;
+        Ok(())
+    }
+
+    /// The flush is about to begin.
+    pub fn begin_flush(&mut self) {
+        self.flushing = self.received;
+    }
+
+    /// Data and have-map are durable up to the last [`FrameBook::begin_flush`].
+    pub fn flushed(&mut self) {
+        self.durable = self.flushing;
+    }
+
+    /// Highest frame applied.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Highest durable frame.
+    pub fn durable(&self) -> u64 {
+        self.durable
+    }
+}
+
+/// Which source may write: generation of the job, epoch and session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fence {
+    /// Highest lease generation seen.
+    pub generation: u64,
+    /// Highest epoch seen; persistent.
+    pub epoch: u32,
+    /// Session in force within it.
+    pub session: u64,
+}
+
+/// A connection of an earlier source, session or holder of the job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stale;
+
+impl Fence {
+    /// A first connection opens a session. The caller stops and joins everything of older
+    /// sessions and flushes before it answers (I6). Whether the epoch is new is the answer.
+    pub fn open(&mut self, generation: u64, epoch: u32, session: u64) -> Result<bool, Stale> {
+        let newer = (epoch, session) > (self.epoch, self.session);
+        if generation < self.generation || !newer {
+            return Err(Stale);
+        }
+        let new_epoch = epoch > self.epoch;
+        *self = Self { generation, epoch, session };
+        Ok(new_epoch)
+    }
+
+    /// Whether a further connection or a frame belongs to the session in force.
+    pub fn check(&self, epoch: u32, session: u64) -> Result<(), Stale> {
+        if (epoch, session) == (self.epoch, self.session) { Ok(()) } else { Err(Stale) }
+    }
+}

@@ -1,0 +1,342 @@
+//! The source's book of one disk: what changed, what the destination has, what is on the way.
+//!
+//! The caller reads and sends. It must mark a write after the disk took it and before the
+//! guest hears of it (I2), and must read an extent only after it was picked (I2b).
+
+use std::ops::Range;
+
+use crate::inflight::{InFlight, Ticket};
+use crate::tree::HashTree;
+use crate::{BLOCK, Bitmap, CHUNK, Extent, UNIT};
+
+/// An extent that was taken for sending: read it now, then send it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pick {
+    /// Names it until it is acknowledged.
+    pub ticket: Ticket,
+    /// What to read.
+    pub extent: Extent,
+}
+
+/// The book of one source disk.
+#[derive(Clone, Debug)]
+pub struct SourceDisk {
+    capacity: u64,
+    tracking: bool,
+    dirty: Bitmap,
+    have: Bitmap,
+    unverified: Bitmap,
+    allocated: Bitmap,
+    in_flight: InFlight,
+    tree: HashTree,
+    foreground_at: u64,
+    background_at: u64,
+    compare_at: u64,
+    again_bytes: u64,
+}
+
+impl SourceDisk {
+    /// A disk nobody tracks yet.
+    pub fn new(capacity: u64) -> Self {
+        Self {
+            capacity,
+            tracking: false,
+            dirty: Bitmap::for_disk(capacity, BLOCK),
+            have: Bitmap::for_disk(capacity, UNIT),
+            unverified: Bitmap::for_disk(capacity, UNIT),
+            allocated: Bitmap::for_disk(capacity, UNIT),
+            in_flight: InFlight::default(),
+            tree: HashTree::new(capacity),
+            foreground_at: 0,
+            background_at: 0,
+            compare_at: 0,
+            again_bytes: 0,
+        }
+    }
+
+    /// Begins to track. Whatever the disk holds already must be told with
+    /// [`SourceDisk::note_allocated`] afterwards: what is not told counts as zeroes.
+    pub fn track(&mut self) {
+        if !self.tracking {
+            self.forget();
+            self.tracking = true;
+        }
+    }
+
+    /// Forgets everything: the next [`SourceDisk::track`] begins with nothing known.
+    pub fn forget(&mut self) {
+        *self = Self { in_flight: self.in_flight.emptied(), ..Self::new(self.capacity) };
+    }
+
+    /// Whether writes are tracked.
+    pub fn tracking(&self) -> bool {
+        self.tracking
+    }
+
+    /// Capacity of the disk.
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// The hash tree.
+    pub fn tree(&self) -> &HashTree {
+        &self.tree
+    }
+
+    /// The hash tree, for hashing chunks.
+    pub fn tree_mut(&mut self) -> &mut HashTree {
+        &mut self.tree
+    }
+
+    /// A run of the disk that is not a hole: it is to be copied and its chunks to be hashed.
+    pub fn note_allocated(&mut self, extent: Extent) {
+        self.allocated.set(extent.touched(UNIT));
+        self.tree.touch(extent);
+    }
+
+    /// The guest changed an extent; the disk has taken it, the guest does not know yet (I2).
+    /// The answer is the bytes that became dirty by it.
+    pub fn written(&mut self, extent: Extent) -> u64 {
+        if !self.tracking {
+            return 0;
+        }
+        self.allocated.set(extent.touched(UNIT));
+        self.tree.touch(extent);
+        self.dirty.set(extent.touched(BLOCK)) * BLOCK
+    }
+
+    /// Bytes of an extent that are not dirty yet: what a write to it would have to pay for.
+    pub fn clean_bytes(&self, extent: Extent) -> u64 {
+        let blocks = extent.touched(BLOCK);
+        (blocks.end - blocks.start - self.dirty.count(blocks)) * BLOCK
+    }
+
+    /// The receiver's have-map at the start of a session. With `distrust` (another epoch than
+    /// the one the map was filled in) every unit it holds must be compared.
+    pub fn begin_session(&mut self, have: Bitmap, distrust: bool) {
+        debug_assert!(self.in_flight.is_empty());
+        self.have = have;
+        let words = self.have.len().div_ceil(64);
+        let before = std::mem::replace(&mut self.unverified, Bitmap::new(self.have.len()));
+        for word in 0..words {
+            let held = self.have.word(word);
+            let open = if distrust { held } else { held & before.word(word) };
+            if open != 0 {
+                self.unverified.merge_word(word, open);
+            }
+        }
+        (self.foreground_at, self.background_at, self.compare_at) = (0, 0, 0);
+    }
+
+    /// All connections are lost: what was in flight may or may not have arrived. Units that the
+    /// destination never confirmed stay to be copied; in the others the blocks are dirty again.
+    pub fn connection_lost(&mut self) {
+        for extent in self.in_flight.drain() {
+            self.put_back(extent);
+        }
+        self.compare_at = 0;
+    }
+
+    fn put_back(&mut self, extent: Extent) {
+        for unit in extent.touched(UNIT) {
+            if self.have.get(unit) {
+                let start = extent.off.max(unit * UNIT);
+                let end = extent.end().min((unit + 1) * UNIT);
+                self.dirty.set(Extent::new(start, end - start).touched(BLOCK));
+            } else {
+                self.background_at = self.background_at.min(unit);
+            }
+        }
+    }
+
+    /// The next dirty extent, at most `max` bytes, taken out of the map and put in flight.
+    pub fn pick_foreground(&mut self, max: u64) -> Option<Pick> {
+        let start = self.foreground_at;
+        let pick = self.scan_foreground(start..self.dirty.len(), max);
+        pick.or_else(|| self.scan_foreground(0..start.min(self.dirty.len()), max))
+    }
+
+    fn scan_foreground(&mut self, blocks: Range<u64>, max: u64) -> Option<Pick> {
+        let mut at = blocks.start;
+        while at < blocks.end {
+            let run = self.dirty.next_run(at, true, max / BLOCK)?;
+            if run.start >= blocks.end {
+                return None;
+            }
+            let extent = self.foreground_extent(run, max);
+            match self.in_flight.overlap(extent) {
+                Some(busy) => at = busy.end().div_ceil(BLOCK).max(at + 1),
+                None => {
+                    self.foreground_at = extent.end().div_ceil(BLOCK);
+                    return self.take(extent);
+                }
+            }
+        }
+        None
+    }
+
+    /// The two-granularity rule: a unit the destination does not have yet goes as a whole.
+    fn foreground_extent(&self, run: Range<u64>, max: u64) -> Extent {
+        let off = run.start * BLOCK;
+        let first = off / UNIT;
+        let chunk_end = (off / CHUNK + 1) * CHUNK;
+        if !self.have.get(first) {
+            let unit = Extent::new(first * UNIT, UNIT.min(self.capacity - first * UNIT));
+            let mut end = unit.end();
+            while end < chunk_end.min(self.capacity) && end + UNIT - unit.off <= max {
+                let next = Extent::new(end, UNIT.min(self.capacity - end));
+                if self.have.get(end / UNIT) || self.dirty.none(next.touched(BLOCK)) {
+                    break;
+                }
+                end = next.end();
+            }
+            return Extent::new(unit.off, end - unit.off);
+        }
+        let mut end = (run.end * BLOCK).min(chunk_end).min(self.capacity);
+        if let Some(absent) = (first..end.div_ceil(UNIT)).find(|unit| !self.have.get(*unit)) {
+            end = end.min(absent * UNIT);
+        }
+        Extent::new(off, end - off)
+    }
+
+    /// The next units the destination lacks, at most `max` bytes, put in flight. Extents up to
+    /// a chunk keep within one, so that its hash can be taken from what is read.
+    pub fn pick_background(&mut self, max: u64) -> Option<Pick> {
+        let mut at = self.background_at;
+        loop {
+            let run = self.have.next_run(at, false, max.div_ceil(UNIT).max(1))?;
+            let off = run.start * UNIT;
+            let mut end = (run.end * UNIT).min(self.capacity);
+            if max <= CHUNK {
+                end = end.min((off / CHUNK + 1) * CHUNK);
+            }
+            let extent = Extent::new(off, end - off);
+            match self.in_flight.overlap(extent) {
+                Some(busy) if busy.off <= off => at = busy.end().div_ceil(UNIT).max(at + 1),
+                Some(busy) => return self.take(Extent::new(off, busy.off - off)),
+                None => {
+                    return self.take(extent);
+                }
+            }
+        }
+    }
+
+    /// Where the next background extent will be, without taking it.
+    pub fn peek_background(&self) -> Option<u64> {
+        let mut at = self.background_at;
+        loop {
+            let unit = self.have.next(at, false)?;
+            let extent = Extent::new(unit * UNIT, UNIT.min(self.capacity - unit * UNIT));
+            match self.in_flight.overlap(extent) {
+                Some(busy) => at = busy.end().div_ceil(UNIT).max(at + 1),
+                None => return Some(extent.off),
+            }
+        }
+    }
+
+    /// I2b: the bits are cleared here, before the caller reads.
+    fn take(&mut self, extent: Extent) -> Option<Pick> {
+        let ticket = self.in_flight.begin(extent)?;
+        self.dirty.clear(extent.touched(BLOCK));
+        Some(Pick { ticket, extent })
+    }
+
+    /// The extent was not sent after all.
+    pub fn cancel(&mut self, ticket: Ticket) {
+        if let Some(extent) = self.in_flight.end(ticket) {
+            self.put_back(extent);
+        }
+    }
+
+    /// The extent is durable at the destination (I4).
+    pub fn acknowledged(&mut self, ticket: Ticket) {
+        if let Some(extent) = self.in_flight.end(ticket) {
+            let whole = extent.whole(UNIT, self.capacity);
+            self.have.set(whole.clone());
+            self.unverified.clear(whole);
+            while self.background_at < self.have.len() && self.have.get(self.background_at) {
+                let next = self.have.next(self.background_at, false);
+                self.background_at = next.unwrap_or(self.have.len());
+            }
+        }
+    }
+
+    /// The next units to compare, at most `max` of them.
+    pub fn next_compare(&mut self, max: u64) -> Option<Range<u64>> {
+        let range = self.unverified.next_run(self.compare_at, true, max)?;
+        self.compare_at = range.end;
+        Some(range)
+    }
+
+    /// Result of a comparison. A unit that differs is dirty as a whole; one that is equal may
+    /// have become dirty meanwhile, and stays so.
+    pub fn compared(&mut self, unit: u64, equal: bool) {
+        if self.unverified.clear(unit..unit + 1) == 1 && !equal {
+            let extent = Extent::new(unit * UNIT, UNIT.min(self.capacity - unit * UNIT));
+            self.dirty.set(extent.touched(BLOCK));
+        }
+    }
+
+    /// A chunk differs at the barrier: it is sent and hashed again.
+    pub fn repair(&mut self, leaf: u64) {
+        let chunk = self.tree.chunk(leaf);
+        self.dirty.set(chunk.touched(BLOCK));
+        self.tree.touch(chunk);
+    }
+
+    /// Whether the destination has every unit, compared if it had to be.
+    pub fn background_complete(&self) -> bool {
+        self.have.ones() == self.have.len() && self.unverified.ones() == 0
+    }
+
+    /// Whether nothing is dirty, unknown or on the way.
+    pub fn clean(&self) -> bool {
+        self.background_complete() && self.dirty.ones() == 0 && self.in_flight.is_empty()
+    }
+
+    /// Bytes the destination may lack the newest version of.
+    pub fn dirty_bytes(&self) -> u64 {
+        (self.dirty.ones() * BLOCK).min(self.capacity)
+    }
+
+    /// Units still to be compared.
+    pub fn unverified(&self) -> u64 {
+        self.unverified.ones()
+    }
+
+    /// Bytes that are not holes.
+    pub fn allocated_bytes(&self) -> u64 {
+        (self.allocated.ones() * UNIT).min(self.capacity)
+    }
+
+    /// Bytes that are not holes and that the destination lacks.
+    pub fn missing_bytes(&self) -> u64 {
+        self.allocated.count_without(&self.have) * UNIT
+    }
+
+    /// Chunks to hash that are quiet: complete at the destination, not dirty, not on the way.
+    pub fn next_stale(&self, from: u64) -> Option<u64> {
+        let mut at = from;
+        loop {
+            let leaf = self.tree.stale().next(at, true)?;
+            let chunk = self.tree.chunk(leaf);
+            let quiet = self.dirty.none(chunk.touched(BLOCK))
+                && self.have.all(chunk.touched(UNIT))
+                && self.in_flight.overlap(chunk).is_none();
+            if quiet {
+                return Some(leaf);
+            }
+            at = leaf + 1;
+        }
+    }
+
+    /// Bytes in flight were counted as sent and had to be sent again.
+    pub fn again_bytes(&self) -> u64 {
+        self.again_bytes
+    }
+
+    /// Adds to the bytes that are sent again.
+    pub fn add_again(&mut self, bytes: u64) {
+        self.again_bytes += bytes;
+    }
+}

@@ -1,0 +1,131 @@
+//! A disk as a file or block device: positional I/O, holes, zeroes.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::path::Path;
+
+use landfall_core::{CHUNK, Extent};
+
+/// An open disk.
+pub(crate) struct DiskFile {
+    file: File,
+    capacity: u64,
+}
+
+impl DiskFile {
+    /// Opens for reading and writing; a regular file must be as long as the disk.
+    pub(crate) fn open(path: &Path, capacity: u64) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let meta = file.metadata()?;
+        if !meta.file_type().is_block_device() && meta.len() != capacity {
+            let text = format!("the disk has {} bytes, not {capacity}", meta.len());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        Ok(Self { file, capacity })
+    }
+
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    pub(crate) fn read(&self, buf: &mut [u8], off: u64) -> io::Result<()> {
+        self.file.read_exact_at(buf, off)
+    }
+
+    pub(crate) fn write(&self, data: &[u8], off: u64) -> io::Result<()> {
+        self.file.write_all_at(data, off)
+    }
+
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Whether no byte of the extent is allocated. Unknown counts as allocated.
+    pub(crate) fn is_hole(&self, extent: Extent) -> bool {
+        self.next_data(extent.off).is_ok_and(|data| data.is_none_or(|at| at >= extent.end()))
+    }
+
+    /// First allocated byte at or after `off`.
+    pub(crate) fn next_data(&self, off: u64) -> io::Result<Option<u64>> {
+        self.seek(off, libc::SEEK_DATA)
+    }
+
+    /// First byte of a hole at or after `off`.
+    pub(crate) fn next_hole(&self, off: u64) -> io::Result<u64> {
+        Ok(self.seek(off, libc::SEEK_HOLE)?.unwrap_or(self.capacity))
+    }
+
+    /// Every allocated run; all of the disk where the file system cannot tell.
+    pub(crate) fn each_data(&self, mut each: impl FnMut(Extent)) {
+        let mut at = 0;
+        while at < self.capacity {
+            let (start, end) = match self.next_data(at) {
+                Ok(None) => return,
+                Ok(Some(start)) => (start, self.next_hole(start).unwrap_or(self.capacity)),
+                Err(_) => (at, self.capacity),
+            };
+            if start >= self.capacity {
+                return;
+            }
+            let end = end.clamp(start + 1, self.capacity);
+            each(Extent::new(start, end - start));
+            at = end;
+        }
+    }
+
+    fn seek(&self, off: u64, whence: libc::c_int) -> io::Result<Option<u64>> {
+        // SAFETY: plain system call on a descriptor this value owns; no memory is passed. The
+        // file position it moves is used by nobody: all other I/O is positional.
+        let at = unsafe { libc::lseek(self.file.as_raw_fd(), off as libc::off_t, whence) };
+        if at >= 0 {
+            return Ok(Some(at as u64));
+        }
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() == Some(libc::ENXIO) { Ok(None) } else { Err(error) }
+    }
+
+    /// Makes a range read as zeroes and gives its space back where possible.
+    pub(crate) fn punch(&self, extent: Extent) -> io::Result<()> {
+        let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+        self.fallocate(mode, extent).or_else(|error| self.zero_fallback(error, extent))
+    }
+
+    /// Makes a range read as zeroes and keeps its space.
+    pub(crate) fn zero(&self, extent: Extent) -> io::Result<()> {
+        let mode = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
+        self.fallocate(mode, extent).or_else(|error| self.zero_fallback(error, extent))
+    }
+
+    fn fallocate(&self, mode: libc::c_int, extent: Extent) -> io::Result<()> {
+        let (off, len) = (extent.off as libc::off_t, extent.len as libc::off_t);
+        // SAFETY: plain system call on a descriptor this value owns; no memory is passed.
+        match unsafe { libc::fallocate(self.file.as_raw_fd(), mode, off, len) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    fn zero_fallback(&self, error: io::Error, extent: Extent) -> io::Result<()> {
+        if !matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL)) {
+            return Err(error);
+        }
+        let zeroes = vec![0; extent.len.min(CHUNK) as usize];
+        let mut at = extent.off;
+        while at < extent.end() {
+            let len = zeroes.len().min((extent.end() - at) as usize);
+            self.write(&zeroes[..len], at)?;
+            at += len as u64;
+        }
+        Ok(())
+    }
+}
+
+/// Whether all bytes are zero.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    // SAFETY: any 16 bytes are a valid u128; align_to gives correctly aligned middle parts.
+    let (head, middle, tail) = unsafe { bytes.align_to::<u128>() };
+    head.iter().chain(tail).all(|byte| *byte == 0)
+        && middle.chunks(16).all(|words| words.iter().fold(0, |sum, word| sum | word) == 0)
+}

@@ -1,0 +1,22 @@
+//! Replication over threads, sockets and files: the tap in front of a disk, the source of a VM
+//! and the receiver. What to do is decided in `landfall-core`; this crate does it.
+//!
+//! It must not know the control API's transport, certificates' issue or process management.
+//! Start reading in `source/vm.rs` and `receiver/mod.rs`.
+
+mod allocator;
+mod clock;
+mod disk_file;
+mod have_file;
+mod link;
+mod meter;
+mod receiver;
+mod slots;
+mod source;
+
+pub use allocator::tune_allocator;
+pub use receiver::Receiver;
+pub use source::SourceVm;
+
+/// Everything here is refused with a problem document.
+pub type Result<T> = std::result::Result<T, landfall_api::Problem>;

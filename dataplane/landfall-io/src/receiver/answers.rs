@@ -1,0 +1,151 @@
+//! What the source asks for: hashes, the barrier's roots, the hand-over itself. And the thread
+//! that keeps the hash tree close to the disk while nothing hurries.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use landfall_core::CHUNK;
+use landfall_core::ownership::{Ownership, Step};
+use landfall_wire::{
+    Barrier, BarrierAck, DiskRoot, ErrorCode, HashKind, Hashes, Own, OwnAck, PeerOwnership, Want,
+};
+
+use super::session::Refusal;
+use super::{Destination, Receiver, start_ticking};
+
+const HASH_EVERY: Duration = Duration::from_secs(1);
+/// Chunks hashed per tick and disk in the background: 256 MiB/s at most.
+const HASHES_PER_TICK: usize = 256;
+
+/// Starts the thread that hashes chunks when they were quiet for a while.
+pub(super) fn start_hashing(receiver: &Arc<Receiver>) {
+    start_ticking(receiver, "lf-hash", HASH_EVERY, |receiver| {
+        let mut buf = vec![0; CHUNK as usize];
+        for disk in receiver.open_destinations() {
+            if !disk.book.lock().expect("book").complete() {
+                continue;
+            }
+            let mut from = 0;
+            for _ in 0..HASHES_PER_TICK {
+                match disk.hash_next(from, &mut buf) {
+                    Ok(Some(leaf)) => from = leaf + 1,
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::warn!(%error, "a destination disk cannot be read for its hash");
+                        break;
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// WANT.
+pub(super) fn hashes(disk: &Destination, want: Want) -> io::Result<Hashes> {
+    let Want { kind, first, count } = want;
+    let hashes = match kind {
+        HashKind::Units => disk.unit_hashes(first, count.into())?,
+        HashKind::Leaves | HashKind::Nodes => {
+            hash_all(disk)?;
+            let book = disk.book.lock().expect("book");
+            let tree = book.tree();
+            let (limit, leaves) = match kind {
+                HashKind::Leaves => (tree.leaves(), true),
+                _ => (tree.nodes(), false),
+            };
+            let range = first..first.saturating_add(count.into()).min(limit);
+            range.map_while(|at| if leaves { tree.leaf(at) } else { tree.node(at) }).collect()
+        }
+    };
+    Ok(Hashes { kind, first, hashes })
+}
+
+/// Until every chunk has its hash, those that other threads are reading included.
+fn hash_all(disk: &Destination) -> io::Result<()> {
+    let mut buf = vec![0; CHUNK as usize];
+    loop {
+        while disk.hash_next(0, &mut buf)?.is_some() {}
+        if disk.book.lock().expect("book").tree().fresh() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}
+
+impl Receiver {
+    /// BARRIER: everything is durable, PREPARED(E) is persisted, the roots are from the disks.
+    pub(super) fn barrier(
+        &self,
+        disks: &[Arc<Destination>],
+        barrier: Barrier,
+    ) -> Result<BarrierAck, Refusal> {
+        let session = self.session.lock().expect("session").clone();
+        self.flush(session.as_deref())?;
+        self.persist(|ownership| ownership.barrier(barrier.token))?;
+        let roots = roots(disks)?;
+        Ok(BarrierAck { token: barrier.token, round: barrier.round, roots })
+    }
+
+    /// OWN: the source is sealed. With its roots as proof this side becomes the owner.
+    pub(super) fn own(&self, disks: &[Arc<Destination>], own: &Own) -> Result<OwnAck, Refusal> {
+        if self.ownership() != Ownership::Active(own.token) {
+            self.flush(None)?;
+            let proven = roots(disks)? == own.roots && own.roots.iter().all(|root| root.complete);
+            self.persist(|ownership| ownership.own(own.token, proven))?;
+        }
+        let ownership = self.ownership();
+        Ok(OwnAck { token: ownership.token(), ownership: peer_view(ownership) })
+    }
+
+    pub(super) fn ownership(&self) -> Ownership {
+        self.state.lock().expect("state").ownership
+    }
+
+    fn persist(
+        &self,
+        step: impl FnOnce(&Ownership) -> Result<Step, landfall_core::ownership::Refused>,
+    ) -> Result<(), Refusal> {
+        let mut state = self.state.lock().expect("state");
+        match step(&state.ownership) {
+            Ok(Step::Known) => Ok(()),
+            Ok(Step::Persist(next)) => {
+                state.own(next)?;
+                tracing::info!(ownership = ?next, "ownership persisted");
+                Ok(())
+            }
+            Err(refused) => Err(Refusal::new(
+                ErrorCode::Owned,
+                state.ownership.token(),
+                format!("the hand-over is refused: {refused:?}"),
+            )),
+        }
+    }
+}
+
+/// Roots after hashing whatever is stale; two disks are hashed at once, and a single disk by
+/// two threads.
+fn roots(disks: &[Arc<Destination>]) -> io::Result<Vec<DiskRoot>> {
+    std::thread::scope(|scope| {
+        let hash_every_disk = || disks.iter().try_for_each(|disk| hash_all(disk));
+        let helper = scope.spawn(hash_every_disk);
+        hash_every_disk()?;
+        helper.join().unwrap_or_else(|_| Err(io::Error::other("hashing stopped")))
+    })?;
+    let root = |disk: &Arc<Destination>| {
+        let book = disk.book.lock().expect("book");
+        let root = book.tree().root().ok_or_else(|| io::Error::other("a chunk changed"))?;
+        Ok(DiskRoot { complete: book.complete(), root })
+    };
+    disks.iter().map(root).collect()
+}
+
+/// Ownership as it is said on the wire.
+pub(super) fn peer_view(ownership: Ownership) -> PeerOwnership {
+    match ownership {
+        Ownership::None => PeerOwnership::None,
+        Ownership::Prepared(_) => PeerOwnership::Prepared,
+        Ownership::Active(_) => PeerOwnership::Active,
+        Ownership::Fenced(_) => PeerOwnership::Fenced,
+    }
+}

@@ -1,0 +1,142 @@
+//! One destination disk: its file, its book and its have-map on the state disk.
+
+use std::io;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use landfall_api::{Code, DiskPair, Problem};
+use landfall_core::receiver::ReceiverDisk;
+use landfall_core::tree::{Hash, hash};
+use landfall_core::{CHUNK, Extent, UNIT};
+
+use crate::Result;
+use crate::disk_file::DiskFile;
+use crate::have_file::{HaveFile, page_bytes};
+
+pub(super) struct Destination {
+    pub(super) pair: DiskPair,
+    pub(super) file: DiskFile,
+    pub(super) book: Mutex<ReceiverDisk>,
+    map: Mutex<HaveFile>,
+    written: AtomicU64,
+}
+
+impl Destination {
+    /// `None` when the disk is not attached.
+    pub(super) fn open(
+        disks_dir: &Path,
+        state_dir: &Path,
+        pair: &DiskPair,
+    ) -> Result<Option<std::sync::Arc<Self>>> {
+        let uuid = pair.destination_uuid.as_str();
+        let file = match DiskFile::open(&disks_dir.join(uuid), pair.capacity_bytes.0) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Err(Problem::new(Code::DiskChanged, format!("disk {uuid}: {error}")));
+            }
+            Err(error) => return Err(Problem::storage(format!("disk {uuid}"), &error)),
+        };
+        let capacity = file.capacity();
+        let (map, have) = HaveFile::open(&state_dir.join(format!("{uuid}.have")), capacity)
+            .map_err(|e| Problem::storage(format!("have-map of disk {uuid}"), &e))?;
+        let mut book = ReceiverDisk::new(capacity, have);
+        file.each_data(|extent| book.tree_mut().touch(extent));
+        Ok(Some(std::sync::Arc::new(Self {
+            pair: pair.clone(),
+            file,
+            book: Mutex::new(book),
+            map: Mutex::new(map),
+            written: AtomicU64::new(0),
+        })))
+    }
+
+    /// Bytes of the have-map, bytes written.
+    pub(super) fn figures(&self) -> (u64, u64) {
+        let book = self.book.lock().expect("book");
+        let have = (book.have().ones() * UNIT).min(book.capacity());
+        (have, self.written.load(Relaxed))
+    }
+
+    pub(super) fn apply_data(&self, extent: Extent, data: &[u8]) -> io::Result<()> {
+        let written = self.file.write(data, extent.off);
+        self.written.fetch_add(extent.len, Relaxed);
+        self.note(extent, written, true)
+    }
+
+    /// Zeroes and holes keep a thin disk thin: what is a hole already stays untouched.
+    pub(super) fn apply_zeroes(&self, extent: Extent) -> io::Result<()> {
+        if self.file.is_hole(extent) {
+            return self.note(extent, Ok(()), false);
+        }
+        let punched = self.file.punch(extent);
+        self.note(extent, punched, true)
+    }
+
+    /// A failed write may have changed a part: its chunks are hashed again either way.
+    fn note(&self, extent: Extent, done: io::Result<()>, changed: bool) -> io::Result<()> {
+        let mut book = self.book.lock().expect("book");
+        match done {
+            Ok(()) => book.applied(extent, changed),
+            Err(_) => book.tree_mut().touch(extent),
+        }
+        done
+    }
+
+    /// I4: data durable, then have-map durable. Only after this may anything be acknowledged.
+    pub(super) fn flush(&self) -> io::Result<()> {
+        if !self.book.lock().expect("book").begin_flush() {
+            return Ok(());
+        }
+        if let Err(error) = self.file.sync() {
+            self.book.lock().expect("book").flush_failed();
+            return Err(error);
+        }
+        let pages: Vec<(u64, Vec<u8>)> = {
+            let mut book = self.book.lock().expect("book");
+            let changed = book.flushed();
+            changed.into_iter().map(|page| (page, page_bytes(book.have(), page))).collect()
+        };
+        self.map.lock().expect("map").store(&pages)
+    }
+
+    /// Takes the hash of one stale chunk from the disk.
+    pub(super) fn hash_next(&self, from: u64, buf: &mut [u8]) -> io::Result<Option<u64>> {
+        let (hashing, chunk) = {
+            let mut book = self.book.lock().expect("book");
+            let Some(leaf) = book.tree().stale().next(from, true) else { return Ok(None) };
+            (book.tree_mut().begin(leaf), book.tree().chunk(leaf))
+        };
+        let buf = &mut buf[..chunk.len as usize];
+        let read = self.file.read(buf, chunk.off).map(|()| hash(buf));
+        let mut book = self.book.lock().expect("book");
+        match read {
+            Ok(value) => {
+                book.tree_mut().put(hashing, value);
+                Ok(Some(hashing.leaf()))
+            }
+            Err(error) => {
+                book.tree_mut().abandon(hashing);
+                Err(error)
+            }
+        }
+    }
+
+    /// Hashes of units as the disk holds them now.
+    pub(super) fn unit_hashes(&self, first: u64, count: u64) -> io::Result<Vec<Hash>> {
+        let capacity = self.file.capacity();
+        let units = capacity.div_ceil(UNIT);
+        let end = first.saturating_add(count).min(units);
+        let mut hashes = Vec::with_capacity((end - first.min(end)) as usize);
+        let mut buf = vec![0; CHUNK as usize];
+        let mut at = first * UNIT;
+        while at < (end * UNIT).min(capacity) {
+            let len = CHUNK.min((end * UNIT).min(capacity) - at) as usize;
+            self.file.read(&mut buf[..len], at)?;
+            hashes.extend(buf[..len].chunks(UNIT as usize).map(hash));
+            at += len as u64;
+        }
+        Ok(hashes)
+    }
+}

@@ -1,0 +1,89 @@
+//! Makes what was applied durable and acknowledges it: data flush, have-map, flush, ACK (I4).
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use landfall_wire::{Ack, kind};
+
+use super::Receiver;
+use super::session::Session;
+use crate::link::Frame;
+
+/// What comes in so soon after the first frame shares its flush.
+const GATHER: Duration = Duration::from_millis(15);
+
+/// Starts the thread that flushes whenever something was applied.
+pub(super) fn start(receiver: &Arc<Receiver>) {
+    let weak = Arc::downgrade(receiver);
+    let run = move || {
+        while let Some(receiver) = weak.upgrade() {
+            if receiver.wait_for_work() {
+                std::thread::sleep(GATHER);
+                receiver.flush_and_acknowledge();
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name("lf-flush".into())
+        .spawn(run)
+        .expect("a thread can be started");
+}
+
+impl Receiver {
+    fn wait_for_work(&self) -> bool {
+        let work = self.work.lock().expect("work");
+        let (mut work, _) = self
+            .work_ready
+            .wait_timeout_while(work, Duration::from_millis(500), |work| !*work)
+            .expect("work");
+        std::mem::take(&mut *work)
+    }
+
+    fn flush_and_acknowledge(self: &Arc<Self>) {
+        let session = self.session.lock().expect("session").clone();
+        if let Err(error) = self.flush(session.as_deref()) {
+            tracing::error!(%error, "flush of a destination disk failed: the session ends");
+            if let Some(session) = session {
+                session.fail_storage(&error);
+            }
+        }
+    }
+
+    /// Flushes every disk, then acknowledges on every connection what was applied before. The
+    /// books of connections are noted first: a frame is applied to its disk before its number
+    /// is noted.
+    pub(super) fn flush(&self, session: Option<&Session>) -> io::Result<()> {
+        let _one_at_a_time = self.flushing.lock().expect("flushing");
+        let lanes = session.map(Session::lanes).unwrap_or_default();
+        lanes.iter().for_each(|lane| lane.book.lock().expect("book").begin_flush());
+        for disk in self.open_destinations() {
+            disk.flush()?;
+        }
+        let stale_chunks = self.stale_chunks();
+        for lane in &lanes {
+            let (ack, news) = {
+                let mut book = lane.book.lock().expect("book");
+                let before = book.durable();
+                book.flushed();
+                let ack = Ack { received: book.received(), durable: book.durable(), stale_chunks };
+                (ack, book.durable() != before)
+            };
+            if news {
+                let frame = ack.encode();
+                if lane.link.send(&[Frame::new(kind::ACK, lane.epoch, &frame)], |_| {}).is_err() {
+                    lane.link.close();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Chunks whose hash must still be taken from a disk.
+    pub(super) fn stale_chunks(&self) -> u32 {
+        let disks = self.open_destinations();
+        let stale =
+            |disk: &Arc<super::Destination>| disk.book.lock().expect("book").tree().stale().ones();
+        u32::try_from(disks.iter().map(stale).sum::<u64>()).unwrap_or(u32::MAX)
+    }
+}

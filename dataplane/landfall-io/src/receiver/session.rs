@@ -1,0 +1,486 @@
+//! Connections of a source: admission with fencing (I6), then frame after frame to the disks.
+
+use std::io;
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex};
+
+use landfall_core::Extent;
+use landfall_core::receiver::{FrameBook, UNITS_PER_PAGE};
+use landfall_wire::{
+    Ack, Barrier, ErrorCode, ErrorMessage, HavePage, Header, Hello, HelloAck, Lane, Own,
+    PROTOCOL_MAX, PROTOCOL_MIN, Run, Want, WireError, flags, kind, negotiate,
+};
+
+use super::{Destination, Receiver, answers, start_ticking};
+use crate::link::{Frame, Link, LinkReader, PING_EVERY};
+
+/// What the source may have under way: bounds what is sent again after a loss.
+const WINDOW_BYTES: u64 = 32 << 20;
+
+/// Why a peer is sent away.
+pub(super) struct Refusal {
+    code: ErrorCode,
+    value: u64,
+    text: String,
+}
+
+impl Refusal {
+    pub(super) fn new(code: ErrorCode, value: u64, text: impl Into<String>) -> Self {
+        Self { code, value, text: text.into() }
+    }
+
+    fn protocol(text: impl Into<String>) -> Self {
+        Self::new(ErrorCode::Protocol, 0, text)
+    }
+}
+
+impl From<io::Error> for Refusal {
+    fn from(error: io::Error) -> Self {
+        let full = error.raw_os_error() == Some(libc::ENOSPC);
+        let code = if full { ErrorCode::DiskFull } else { ErrorCode::Storage };
+        Self::new(code, 0, error.to_string())
+    }
+}
+
+impl From<WireError> for Refusal {
+    fn from(error: WireError) -> Self {
+        Self::protocol(error.to_string())
+    }
+}
+
+/// One connection of a session.
+pub(super) struct LaneState {
+    pub(super) link: Arc<Link>,
+    pub(super) book: Mutex<FrameBook>,
+    pub(super) epoch: u32,
+}
+
+/// One session: all connections of one source in one epoch.
+pub(super) struct Session {
+    hello: Hello,
+    epoch: u32,
+    disks: Vec<Arc<Destination>>,
+    lanes: Mutex<Vec<Arc<LaneState>>>,
+    live: Mutex<usize>,
+    ended: Condvar,
+    closed: AtomicBool,
+}
+
+impl Session {
+    pub(super) fn lanes(&self) -> Vec<Arc<LaneState>> {
+        self.lanes.lock().expect("lanes").clone()
+    }
+
+    /// Ends the session because nothing can be made durable (I8).
+    pub(super) fn fail_storage(&self, error: &io::Error) {
+        let refusal = Refusal::from(io::Error::new(error.kind(), error.to_string()));
+        for lane in self.lanes() {
+            say(&lane.link, self.epoch, &refusal);
+        }
+        self.close();
+    }
+
+    fn close(&self) {
+        self.closed.store(true, SeqCst);
+        self.lanes().iter().for_each(|lane| lane.link.close());
+    }
+
+    /// I6: after this no thread of the session touches a disk any more.
+    fn close_and_join(&self) {
+        self.close();
+        let live = self.live.lock().expect("live");
+        drop(self.ended.wait_while(live, |live| *live > 0).expect("live"));
+    }
+
+    fn enter(&self, lane: Arc<LaneState>) -> bool {
+        let mut live = self.live.lock().expect("live");
+        if self.closed.load(SeqCst) {
+            return false;
+        }
+        *live += 1;
+        self.lanes.lock().expect("lanes").push(lane);
+        true
+    }
+
+    fn leave(&self, lane: &Arc<LaneState>) {
+        self.lanes.lock().expect("lanes").retain(|other| !Arc::ptr_eq(other, lane));
+        *self.live.lock().expect("live") -= 1;
+        self.ended.notify_all();
+    }
+}
+
+/// Sends signs of life, and acknowledgements that may have come too early for the source.
+pub(super) fn start_keepalive(receiver: &Arc<Receiver>) {
+    start_ticking(receiver, "lf-ping", PING_EVERY, |receiver| {
+        let session = receiver.session.lock().expect("session").clone();
+        let Some(session) = session else { return };
+        let stale_chunks = receiver.stale_chunks();
+        for lane in session.lanes() {
+            let book = *lane.book.lock().expect("book");
+            let ack = Ack { received: book.received(), durable: book.durable(), stale_chunks };
+            let frame = ack.encode();
+            let _ = lane.link.send_if_idle(&[Frame::new(kind::ACK, lane.epoch, &frame)]);
+        }
+    });
+}
+
+/// Serves one connection until it ends.
+pub(super) fn serve(
+    receiver: &Arc<Receiver>,
+    socket: TcpStream,
+    tls: rustls::ServerConnection,
+    peer: &str,
+) -> io::Result<()> {
+    let link = Link::new(socket, tls.into())?;
+    let mut reader = LinkReader::new(&link);
+    let mut payload = Vec::new();
+    let header = reader.read(&mut payload)?;
+    match begin(receiver, &link, header, &payload, peer) {
+        Ok((session, lane)) => {
+            let ended = run(receiver, &session, &lane, &mut reader, payload);
+            let result = match ended {
+                Ok(()) => Ok(()),
+                Err(Ended::Io(error)) => Err(error),
+                Err(Ended::Refused(refusal)) => {
+                    say(&link, session.epoch, &refusal);
+                    Err(io::Error::other(refusal.text))
+                }
+            };
+            link.close();
+            session.leave(&lane);
+            receiver.session_ended(&session);
+            result
+        }
+        Err(refusal) => {
+            say(&link, header.epoch, &refusal);
+            link.close();
+            Err(io::Error::other(refusal.text))
+        }
+    }
+}
+
+fn say(link: &Link, epoch: u32, refusal: &Refusal) {
+    let message =
+        ErrorMessage { code: refusal.code, value: refusal.value, text: refusal.text.clone() };
+    let _ = link.send_if_idle(&[Frame::new(kind::ERR, epoch, &message.encode())]);
+}
+
+fn begin(
+    receiver: &Arc<Receiver>,
+    link: &Arc<Link>,
+    header: Header,
+    payload: &[u8],
+    peer: &str,
+) -> Result<(Arc<Session>, Arc<LaneState>), Refusal> {
+    if header.kind != kind::HELLO || header.seq != 1 {
+        return Err(Refusal::protocol("the first frame is HELLO"));
+    }
+    let hello = Hello::decode(payload)?;
+    let Some((protocol, features)) = negotiate(&hello, 0) else {
+        let text = format!("this side speaks versions {PROTOCOL_MIN} to {PROTOCOL_MAX}");
+        return Err(Refusal::new(ErrorCode::Version, PROTOCOL_MAX.into(), text));
+    };
+    let name = format!("/source/{}", receiver.migration);
+    if hello.migration != receiver.migration.as_str() || !peer.ends_with(&name) {
+        let text = format!("this receiver serves migration {} only", receiver.migration);
+        return Err(Refusal::new(ErrorCode::WrongMigration, 0, text));
+    }
+    let mut book = FrameBook::default();
+    let _ = book.applied(1);
+    let lane =
+        Arc::new(LaneState { link: link.clone(), book: Mutex::new(book), epoch: header.epoch });
+    let session = match hello.lane {
+        Lane::Prio => receiver.open_session(hello, header.epoch, &lane)?,
+        Lane::Bulk => receiver.join_session(&hello, header.epoch, &lane)?,
+    };
+    let ownership = receiver.ownership();
+    let ack = HelloAck {
+        protocol,
+        features,
+        window_bytes: WINDOW_BYTES,
+        ownership: answers::peer_view(ownership),
+        token: ownership.token(),
+        build: env!("CARGO_PKG_VERSION").into(),
+    };
+    let sent = link
+        .send(&[Frame::new(kind::HELLO_ACK, header.epoch, &ack.encode())], |_| {})
+        .and_then(|()| match session.hello.lane {
+            Lane::Prio if session.lanes().len() == 1 => send_have(link, &session),
+            _ => Ok(()),
+        });
+    if let Err(error) = sent {
+        link.close();
+        session.leave(&lane);
+        receiver.session_ended(&session);
+        return Err(error.into());
+    }
+    Ok((session, lane))
+}
+
+fn send_have(link: &Link, session: &Session) -> io::Result<()> {
+    for (index, disk) in session.disks.iter().enumerate() {
+        let have = disk.book.lock().expect("book").have().clone();
+        let words = UNITS_PER_PAGE / 64;
+        for page in 0..have.len().div_ceil(UNITS_PER_PAGE) {
+            let mut out = HavePage::default();
+            for (at, word) in out.words.iter_mut().enumerate() {
+                *word = have.word(page * words + at as u64);
+            }
+            let payload = out.encode();
+            let mut frame = Frame::new(kind::HAVE, session.epoch, &payload).disk(index);
+            frame.header.off = page;
+            link.send(&[frame], |_| {})?;
+        }
+    }
+    link.send(&[Frame::new(kind::RESUME, session.epoch, &[])], |_| {})
+}
+
+impl Receiver {
+    /// Fences what was before, flushes it, then lets the new session in.
+    fn open_session(
+        &self,
+        hello: Hello,
+        epoch: u32,
+        lane: &Arc<LaneState>,
+    ) -> Result<Arc<Session>, Refusal> {
+        let _one_at_a_time = self.admission.lock().expect("admission");
+        let disks = self.session_disks(&hello)?;
+        let mut fence = self.state.lock().expect("state").fence;
+        if hello.generation < fence.generation {
+            let text = "a newer holder commands the job";
+            return Err(Refusal::new(ErrorCode::StaleGeneration, fence.generation, text));
+        }
+        let known = u64::from(fence.epoch);
+        let new_epoch = fence
+            .open(hello.generation, epoch, hello.session)
+            .map_err(|_| Refusal::new(ErrorCode::Stale, known, "a newer source is known"))?;
+        let before = self.session.lock().expect("session").take();
+        if let Some(before) = before {
+            before.close_and_join();
+        }
+        self.flush(None)?;
+        {
+            let mut state = self.state.lock().expect("state");
+            let generation = state.fence.generation;
+            state.fence = fence;
+            if new_epoch || generation != fence.generation {
+                state.save()?;
+            }
+        }
+        let session = Arc::new(Session {
+            hello,
+            epoch,
+            disks,
+            lanes: Mutex::new(Vec::new()),
+            live: Mutex::new(0),
+            ended: Condvar::new(),
+            closed: AtomicBool::new(false),
+        });
+        session.enter(lane.clone());
+        *self.session.lock().expect("session") = Some(session.clone());
+        tracing::info!(epoch, session = session.hello.session, "session opened");
+        Ok(session)
+    }
+
+    fn join_session(
+        &self,
+        hello: &Hello,
+        epoch: u32,
+        lane: &Arc<LaneState>,
+    ) -> Result<Arc<Session>, Refusal> {
+        let stale = || Refusal::new(ErrorCode::Stale, 0, "the session is not in force");
+        let fence = self.state.lock().expect("state").fence;
+        fence.check(epoch, hello.session).map_err(|_| stale())?;
+        let session = self.session.lock().expect("session").clone().ok_or_else(stale)?;
+        if session.hello.disks != hello.disks {
+            return Err(Refusal::protocol("the disks are not those of the session"));
+        }
+        if !session.enter(lane.clone()) {
+            return Err(stale());
+        }
+        Ok(session)
+    }
+
+    fn session_disks(&self, hello: &Hello) -> Result<Vec<Arc<Destination>>, Refusal> {
+        let disks = self.open_destinations();
+        let find = |wanted: &landfall_wire::HelloDisk| {
+            let fits = |disk: &&Arc<Destination>| {
+                disk.pair.destination_uuid.to_bytes() == wanted.destination
+                    && disk.pair.source_uuid.to_bytes() == wanted.source
+                    && disk.pair.capacity_bytes.0 == wanted.capacity_bytes
+            };
+            disks.iter().find(fits).cloned().ok_or_else(|| {
+                Refusal::new(ErrorCode::NotPrepared, 0, "a disk of the job is not prepared here")
+            })
+        };
+        hello.disks.iter().map(find).collect()
+    }
+
+    /// A session whose connections are all gone is over; its frames stay applied.
+    fn session_ended(&self, session: &Arc<Session>) {
+        let mut current = self.session.lock().expect("session");
+        let is_current = current.as_ref().is_some_and(|other| Arc::ptr_eq(other, session));
+        if is_current && *session.live.lock().expect("live") == 0 {
+            *current = None;
+        }
+    }
+}
+
+enum Ended {
+    Io(io::Error),
+    Refused(Refusal),
+}
+
+impl<E: Into<Refusal>> From<E> for Ended {
+    fn from(error: E) -> Self {
+        Self::Refused(error.into())
+    }
+}
+
+fn run(
+    receiver: &Arc<Receiver>,
+    session: &Arc<Session>,
+    lane: &Arc<LaneState>,
+    reader: &mut LinkReader,
+    mut payload: Vec<u8>,
+) -> Result<(), Ended> {
+    loop {
+        let header = reader.read(&mut payload).map_err(Ended::Io)?;
+        if session.closed.load(SeqCst) {
+            return Ok(());
+        }
+        if header.epoch != session.epoch {
+            return Err(Refusal::new(ErrorCode::Stale, 0, "a frame of another epoch").into());
+        }
+        let changed = frame(receiver, session, lane, &header, &payload)?;
+        let noted = lane.book.lock().expect("book").applied(header.seq);
+        noted.map_err(|wanted| Refusal::protocol(format!("frame {wanted} is missing")))?;
+        if changed {
+            receiver.signal_work();
+        }
+        if header.kind == kind::BYE {
+            return Ok(());
+        }
+    }
+}
+
+/// Carries out one frame; whether it changed a disk is the answer.
+fn frame(
+    receiver: &Arc<Receiver>,
+    session: &Arc<Session>,
+    lane: &Arc<LaneState>,
+    header: &Header,
+    payload: &[u8],
+) -> Result<bool, Refusal> {
+    match header.kind {
+        kind::DATA => {
+            let (disk, extent) = target(receiver, session, header, header.raw.into())?;
+            let data = checked_content(header, payload)?;
+            disk.apply_data(extent, data)?;
+            Ok(true)
+        }
+        kind::ZERO | kind::HOLE => {
+            let run = Run::decode(payload)?;
+            let (disk, extent) = target(receiver, session, header, run.length)?;
+            disk.apply_zeroes(extent)?;
+            Ok(true)
+        }
+        kind::WANT => {
+            let want = Want::decode(payload)?;
+            let disk = disk_of(session, header)?;
+            if want.kind == landfall_wire::HashKind::Units {
+                answer_want(lane, header.disk, disk, want)?;
+            } else {
+                let (lane, disk, index) = (lane.clone(), disk.clone(), header.disk);
+                aside(lane.clone(), move || answer_want(&lane, index, &disk, want));
+            }
+            Ok(false)
+        }
+        kind::BARRIER => {
+            let barrier = Barrier::decode(payload)?;
+            let (receiver, session, lane) = (receiver.clone(), session.clone(), lane.clone());
+            aside(lane.clone(), move || {
+                let ack = receiver.barrier(&session.disks, barrier)?.encode();
+                Ok(lane.link.send(&[Frame::new(kind::BARRIER_ACK, lane.epoch, &ack)], |_| {})?)
+            });
+            Ok(false)
+        }
+        kind::OWN => {
+            let own = Own::decode(payload)?;
+            let (receiver, session, lane) = (receiver.clone(), session.clone(), lane.clone());
+            aside(lane.clone(), move || {
+                let ack = receiver.own(&session.disks, &own)?.encode();
+                Ok(lane.link.send(&[Frame::new(kind::OWN_ACK, lane.epoch, &ack)], |_| {})?)
+            });
+            Ok(false)
+        }
+        kind::PING | kind::BYE => Ok(false),
+        _ if header.flags & flags::SKIPPABLE != 0 => Ok(false),
+        other => Err(Refusal::protocol(format!("frame of kind {other} is not expected here"))),
+    }
+}
+
+/// Runs something long beside the connection's reading, so that signs of life go on.
+fn aside(lane: Arc<LaneState>, act: impl FnOnce() -> Result<(), Refusal> + Send + 'static) {
+    let run = move || {
+        if let Err(refusal) = act() {
+            say(&lane.link, lane.epoch, &refusal);
+            lane.link.close();
+        }
+    };
+    std::thread::Builder::new()
+        .name("lf-answer".into())
+        .spawn(run)
+        .expect("a thread can be started");
+}
+
+fn answer_want(
+    lane: &LaneState,
+    index: u16,
+    disk: &Destination,
+    want: Want,
+) -> Result<(), Refusal> {
+    let hashes = answers::hashes(disk, want)?.encode();
+    let frame = Frame::new(kind::HASHES, lane.epoch, &hashes).disk(index.into());
+    Ok(lane.link.send(&[frame], |_| {})?)
+}
+
+fn disk_of<'a>(session: &'a Session, header: &Header) -> Result<&'a Arc<Destination>, Refusal> {
+    let disk = session.disks.get(usize::from(header.disk));
+    disk.ok_or_else(|| Refusal::protocol("a disk HELLO did not name"))
+}
+
+fn target<'a>(
+    receiver: &Receiver,
+    session: &'a Session,
+    header: &Header,
+    length: u64,
+) -> Result<(&'a Arc<Destination>, Extent), Refusal> {
+    let ownership = receiver.ownership();
+    if !ownership.writable() {
+        let text = "the destination owns the disks";
+        return Err(Refusal::new(ErrorCode::Owned, ownership.token(), text));
+    }
+    if header.flags & flags::IF_ABSENT != 0 {
+        return Err(Refusal::protocol("IF_ABSENT is not spoken in this version"));
+    }
+    let disk = disk_of(session, header)?;
+    let end = header.off.checked_add(length);
+    if end.is_none_or(|end| end > disk.file.capacity()) {
+        return Err(Refusal::protocol("an extent lies beyond the end of its disk"));
+    }
+    Ok((disk, Extent::new(header.off, length)))
+}
+
+fn checked_content<'a>(header: &Header, payload: &'a [u8]) -> Result<&'a [u8], Refusal> {
+    if !header.hashed() {
+        return Ok(payload);
+    }
+    let (hash, content) = payload.split_at(32);
+    if landfall_core::tree::hash(content) == hash {
+        Ok(content)
+    } else {
+        Err(Refusal::protocol("the content does not fit its hash"))
+    }
+}

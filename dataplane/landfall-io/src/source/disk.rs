@@ -1,0 +1,161 @@
+//! The tap: what stands between the guest and its disk. It passes everything through and notes
+//! what changed, after the disk took it and before the guest hears of it (I2). It never
+//! answers with an error of its own.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use landfall_api::Uuid;
+use landfall_core::Extent;
+use landfall_core::source::SourceDisk;
+use landfall_core::throttle::WriteThrottle;
+use landfall_nbd::{Export, Extent as NbdExtent};
+
+use super::sidecar::Sidecar;
+use crate::clock::now_ns;
+use crate::disk_file::DiskFile;
+use crate::meter::{Latencies, Meter};
+
+/// Whether the guest may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// As always.
+    Open,
+    /// Frozen: a write would cancel the freeze.
+    Frozen,
+    /// Handed over: nothing is written any more.
+    Sealed,
+}
+
+/// What the taps of one VM share.
+pub(super) struct Valve {
+    /// Held for reading over every write, for writing when its value changes: then no write is
+    /// under way.
+    pub(super) gate: RwLock<Gate>,
+    /// Called without locks when a write meets the frozen gate.
+    pub(super) thaw: Box<dyn Fn() + Send + Sync>,
+    pub(super) throttle: Mutex<WriteThrottle>,
+    pub(super) throttling: AtomicBool,
+    pub(super) latencies: Latencies,
+}
+
+/// One attached disk.
+pub(super) struct SourceDiskIo {
+    pub(super) uuid: Uuid,
+    pub(super) path: PathBuf,
+    pub(super) file: DiskFile,
+    pub(super) book: Mutex<SourceDisk>,
+    pub(super) sidecar: Mutex<Sidecar>,
+    pub(super) untracked: AtomicBool,
+    pub(super) incoming: Meter,
+    pub(super) valve: Arc<Valve>,
+}
+
+impl SourceDiskIo {
+    /// Changes the disk through `act`, then notes the change: also after an error, because a
+    /// part may have happened.
+    fn change(
+        &self,
+        extent: Extent,
+        content_bytes: u64,
+        act: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
+        let gate = loop {
+            let gate = self.valve.gate.read().expect("gate");
+            match *gate {
+                Gate::Open => break gate,
+                Gate::Frozen => {
+                    drop(gate);
+                    (self.valve.thaw)();
+                }
+                Gate::Sealed => return Err(io::ErrorKind::ConnectionAborted.into()),
+            }
+        };
+        let start = now_ns();
+        let done = act();
+        let newly_dirty = self.book.lock().expect("book").written(extent);
+        drop(gate);
+        let end = now_ns();
+        self.valve.latencies.add(end - start);
+        self.incoming.add(content_bytes);
+        if newly_dirty > 0 && self.valve.throttling.load(Relaxed) {
+            let delay = self.valve.throttle.lock().expect("throttle").delay_ns(newly_dirty, end);
+            if delay > 0 {
+                std::thread::sleep(Duration::from_nanos(delay));
+            }
+        }
+        done
+    }
+}
+
+impl Export for SourceDiskIo {
+    fn size(&self) -> u64 {
+        self.file.capacity()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read(buf, offset)
+    }
+
+    fn write_at(&self, data: &[u8], offset: u64, fua: bool) -> io::Result<()> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        let extent = Extent::new(offset, data.len() as u64);
+        self.change(extent, extent.len, || {
+            self.file.write(data, offset)?;
+            if fua { self.file.sync() } else { Ok(()) }
+        })
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+
+    fn trim(&self, offset: u64, len: u64, fua: bool) -> io::Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        let extent = Extent::new(offset, len);
+        self.change(extent, 0, || {
+            self.file.punch(extent)?;
+            if fua { self.file.sync() } else { Ok(()) }
+        })
+    }
+
+    fn write_zeroes(&self, offset: u64, len: u64, may_trim: bool, fua: bool) -> io::Result<()> {
+        if len == 0 {
+            return Ok(());
+        }
+        let extent = Extent::new(offset, len);
+        self.change(extent, 0, || {
+            if may_trim {
+                self.file.punch(extent)?
+            } else {
+                self.file.zero(extent)?
+            }
+            if fua { self.file.sync() } else { Ok(()) }
+        })
+    }
+
+    fn extents(&self, offset: u64, len: u64, max: usize) -> io::Result<Vec<NbdExtent>> {
+        let end = offset + len;
+        let mut extents = Vec::new();
+        let mut at = offset;
+        while at < end && extents.len() < max {
+            let data = self.file.next_data(at)?.unwrap_or(end).min(end);
+            if data > at {
+                extents.push(NbdExtent { len: data - at, hole: true, zero: true });
+                at = data;
+            } else {
+                let hole = self.file.next_hole(at)?.clamp(at + 1, end);
+                extents.push(NbdExtent { len: hole - at, hole: false, zero: false });
+                at = hole;
+            }
+        }
+        Ok(extents)
+    }
+}

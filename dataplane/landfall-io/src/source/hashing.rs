@@ -1,0 +1,61 @@
+//! Keeps the source's hash tree close to the disk while nothing hurries, and brings it up to
+//! date while a hand-over drains.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use landfall_core::CHUNK;
+use landfall_core::tree::hash;
+
+use super::cutover::Cutover;
+use super::disk::SourceDiskIo;
+use super::job::Job;
+
+/// Chunks hashed per second and disk while the guest runs: 256 MiB/s at most.
+const HASHES_PER_TURN: usize = 256;
+const TURN: Duration = Duration::from_secs(1);
+
+/// The job's hashing thread.
+pub(super) fn run(job: &Arc<Job>, cutover: &Arc<Cutover>) {
+    let mut buf = vec![0; CHUNK as usize];
+    while !job.stopped() && !cutover.done() {
+        let hurries = cutover.hurries();
+        for disk in &job.disks {
+            let mut from = 0;
+            for _ in 0..HASHES_PER_TURN {
+                match hash_next(&disk.disk, from, &mut buf) {
+                    Ok(Some(leaf)) => from = leaf + 1,
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::warn!(%error, "a source disk cannot be read for its hash");
+                        break;
+                    }
+                }
+            }
+        }
+        job.wait(if hurries { Duration::from_millis(2) } else { TURN });
+    }
+}
+
+/// Takes the hash of one quiet chunk.
+pub(super) fn hash_next(disk: &SourceDiskIo, from: u64, buf: &mut [u8]) -> io::Result<Option<u64>> {
+    let (hashing, chunk) = {
+        let mut book = disk.book.lock().expect("book");
+        let Some(leaf) = book.next_stale(from) else { return Ok(None) };
+        (book.tree_mut().begin(leaf), book.tree().chunk(leaf))
+    };
+    let buf = &mut buf[..chunk.len as usize];
+    let read = disk.file.read(buf, chunk.off).map(|()| hash(buf));
+    let mut book = disk.book.lock().expect("book");
+    match read {
+        Ok(value) => {
+            book.tree_mut().put(hashing, value);
+            Ok(Some(hashing.leaf()))
+        }
+        Err(error) => {
+            book.tree_mut().abandon(hashing);
+            Err(error)
+        }
+    }
+}

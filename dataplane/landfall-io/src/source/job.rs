@@ -1,0 +1,232 @@
+//! What a job knows: its desired state, its counters, its throttle. Its threads are started in
+//! `session.rs` and `hashing.rs`.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use landfall_api::{Dials, DiskPair, HandoverDisk, Id, JobSpec, Reason};
+use landfall_core::dial::{self, Capacity, LatencyYield};
+use landfall_core::throttle::TokenBucket;
+
+use super::disk::SourceDiskIo;
+use super::session::Session;
+use crate::clock::{now_ns, now_text};
+use crate::meter::Meter;
+
+/// What the connection is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Connection {
+    /// Not yet connected since the job began.
+    Connecting,
+    /// A session is in force.
+    Up,
+    /// Lost; it is tried again.
+    Lost,
+    /// It cannot be tried again without a person.
+    Failed,
+}
+
+/// One disk of the job with its counters.
+pub(super) struct JobDiskIo {
+    pub(super) pair: DiskPair,
+    pub(super) disk: Arc<SourceDiskIo>,
+    pub(super) sent: AtomicU64,
+    pub(super) wire: AtomicU64,
+    pub(super) skipped: AtomicU64,
+    pub(super) compared: AtomicU64,
+}
+
+/// What changes by commands and by what happens to the connection.
+pub(super) struct Control {
+    pub(super) spec: JobSpec,
+    pub(super) dials: Dials,
+    pub(super) paused: bool,
+    pub(super) tls: Option<Arc<rustls::ClientConfig>>,
+    pub(super) connection: Connection,
+    pub(super) reason: Option<Reason>,
+    pub(super) frozen_at: Option<(String, u64)>,
+    pub(super) active_at: Option<String>,
+    pub(super) data_path_ms: Option<u64>,
+    pub(super) handover_disks: Vec<HandoverDisk>,
+    pub(super) session: Option<Arc<Session>>,
+    pub(super) repairs_waiting: u64,
+}
+
+/// The job.
+pub(super) struct Job {
+    pub(super) id: Id,
+    pub(super) disks: Vec<JobDiskIo>,
+    pub(super) control: Mutex<Control>,
+    pub(super) changed: Condvar,
+    pub(super) stopped: AtomicBool,
+    pub(super) epoch: AtomicU32,
+    pub(super) session_number: AtomicU64,
+    /// Whether the next session fills the have-map of an epoch for the first time.
+    pub(super) distrust: AtomicBool,
+    pub(super) bucket: Mutex<TokenBucket>,
+    pub(super) bucket_changed: Condvar,
+    pub(super) background: Meter,
+    pub(super) foreground: Meter,
+    pub(super) wire: Meter,
+    pub(super) durable: Meter,
+    pub(super) pace: Mutex<Pace>,
+    pub(super) remote_stale_chunks: AtomicU32,
+    pub(super) threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+}
+
+/// The throttle's memory.
+#[derive(Default)]
+pub(super) struct Pace {
+    pub(super) capacity: Capacity,
+    pub(super) latency: LatencyYield,
+    limit: Option<f64>,
+}
+
+impl Job {
+    pub(super) fn new(id: Id, spec: JobSpec, disks: Vec<JobDiskIo>, epoch: u32) -> Arc<Self> {
+        let dials = spec.dials.clone();
+        let job = Arc::new(Self {
+            id,
+            disks,
+            control: Mutex::new(Control {
+                spec,
+                dials,
+                paused: false,
+                tls: None,
+                connection: Connection::Connecting,
+                reason: None,
+                frozen_at: None,
+                active_at: None,
+                data_path_ms: None,
+                handover_disks: Vec::new(),
+                session: None,
+                repairs_waiting: 0,
+            }),
+            changed: Condvar::new(),
+            stopped: AtomicBool::new(false),
+            epoch: AtomicU32::new(epoch),
+            session_number: AtomicU64::new(0),
+            distrust: AtomicBool::new(true),
+            bucket: Mutex::new(TokenBucket::unlimited(now_ns())),
+            bucket_changed: Condvar::new(),
+            background: Meter::default(),
+            foreground: Meter::default(),
+            wire: Meter::default(),
+            durable: Meter::default(),
+            pace: Mutex::new(Pace::default()),
+            remote_stale_chunks: AtomicU32::new(0),
+            threads: Mutex::new(Vec::new()),
+        });
+        job.apply_limit();
+        job
+    }
+
+    pub(super) fn stopped(&self) -> bool {
+        self.stopped.load(SeqCst)
+    }
+
+    /// Notes why the job is not running; the time stays that of the first such note.
+    pub(super) fn set_reason(&self, connection: Connection, code: &str, message: String) {
+        let mut control = self.control.lock().expect("control");
+        let since = match &control.reason {
+            Some(reason) if reason.code == code => reason.since.clone(),
+            _ => now_text(),
+        };
+        control.connection = connection;
+        control.reason = Some(Reason { code: code.into(), message, since });
+        self.changed.notify_all();
+    }
+
+    /// New dials are in force when this returns.
+    pub(super) fn set_dials(&self, dials: Dials) {
+        {
+            let mut control = self.control.lock().expect("control");
+            control.spec.dials = dials.clone();
+            control.dials = dials;
+        }
+        self.apply_limit();
+    }
+
+    fn apply_limit(&self) {
+        let dials = self.control.lock().expect("control").dials.clone();
+        let limit = {
+            let mut pace = self.pace.lock().expect("pace");
+            let absolute = dials.bytes_per_second_max.map(|limit| limit.0);
+            let capacity = pace.capacity.bytes_per_second();
+            let limit = dial::background_limit(dials.replication_rate, absolute, capacity);
+            pace.limit = limit;
+            let yielding = match dial::latency_tolerance(dials.replication_rate) {
+                Some(_) => pace.latency.cap(),
+                None => None,
+            };
+            match (limit, yielding) {
+                (Some(limit), Some(cap)) => Some(limit.min(cap)),
+                (limit, cap) => limit.or(cap),
+            }
+        };
+        self.bucket.lock().expect("bucket").set_rate(limit, now_ns());
+        self.bucket_changed.notify_all();
+        let drain = self.durable.per_second().max(1024.0 * 1024.0);
+        let share = dial::throttle_share(dials.write_throttling);
+        let delay =
+            dial::throttle_delay_ns(dials.write_throttling, dials.added_write_latency_ms_max);
+        if let Some(disk) = self.disks.first() {
+            let valve = &disk.disk.valve;
+            valve.throttle.lock().expect("throttle").set(drain, share, delay);
+            valve.throttling.store(delay > 0, SeqCst);
+        }
+    }
+
+    /// Once a second: what was learnt about link and guest changes the limits.
+    pub(super) fn tick(&self) {
+        let tolerance = {
+            let control = self.control.lock().expect("control");
+            dial::latency_tolerance(control.dials.replication_rate)
+        };
+        {
+            let mut pace = self.pace.lock().expect("pace");
+            let capped = pace.limit.is_some() || pace.latency.cap().is_some();
+            pace.capacity.sample(now_ns(), self.durable.per_second(), capped);
+            let p95 = self.disks.first().and_then(|d| d.disk.valve.latencies.take_p95_ns());
+            pace.latency.second(p95, self.background.per_second(), tolerance);
+        }
+        self.apply_limit();
+    }
+
+    /// Waits until the background may send, at most a moment. Whether it may is the answer,
+    /// with the longest extent that keeps the flow smooth.
+    pub(super) fn background_turn(&self) -> Option<u64> {
+        let mut bucket = self.bucket.lock().expect("bucket");
+        let wait = bucket.wait_ns(now_ns());
+        if wait == 0 {
+            return Some(bucket.extent_max());
+        }
+        let wait = Duration::from_nanos(wait).min(Duration::from_millis(100));
+        drop(self.bucket_changed.wait_timeout(bucket, wait).expect("bucket"));
+        None
+    }
+
+    /// Waits for a change of the control state, at most `wait`.
+    pub(super) fn wait(&self, wait: Duration) {
+        let control = self.control.lock().expect("control");
+        if !self.stopped() {
+            drop(self.changed.wait_timeout(control, wait).expect("control"));
+        }
+    }
+
+    /// Ends the job's threads and joins them.
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, SeqCst);
+        let session = self.control.lock().expect("control").session.clone();
+        if let Some(session) = session {
+            session.end("the job was stopped");
+        }
+        self.changed.notify_all();
+        self.bucket_changed.notify_all();
+        let threads = std::mem::take(&mut *self.threads.lock().expect("threads"));
+        for thread in threads {
+            let _ = thread.join();
+        }
+    }
+}

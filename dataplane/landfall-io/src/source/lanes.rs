@@ -1,0 +1,388 @@
+//! What goes over the connections: foreground on prio, comparison and background on bulk, and
+//! what comes back.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::time::Duration;
+
+use landfall_core::sending::Sent;
+use landfall_core::source::Pick;
+use landfall_core::tree::{Hash, hash};
+use landfall_core::{CHUNK, Extent, UNIT};
+use landfall_wire::{
+    Ack, ErrorMessage, HASHES_MAX, HEADER_LEN, HashKind, Hashes, Header, Run, Want, flags, kind,
+};
+
+use super::cutover::Cutover;
+use super::job::{Job, JobDiskIo};
+use super::session::{Session, error_code};
+use crate::clock::now_ns;
+use crate::disk_file::is_zero;
+use crate::link::{Frame, Link, LinkReader, invalid};
+
+const PRIO: usize = 0;
+const BULK: usize = 1;
+/// Foreground gathers for so long when nothing hurries.
+const FOREGROUND_EVERY: Duration = Duration::from_millis(20);
+const HURRY: Duration = Duration::from_millis(2);
+/// Longest hole in one frame.
+const HOLE_MAX: u64 = 1 << 30;
+/// Units in one comparison, and comparisons under way: bounds memory on both sides.
+const COMPARE_UNITS: u64 = 256;
+const COMPARES_OUT: u32 = 8;
+
+/// Sends foreground and the steps of the hand-over until the session ends.
+pub(super) fn send_prio(job: &Arc<Job>, cutover: &Arc<Cutover>, session: &Arc<Session>) {
+    let mut buf = vec![0; CHUNK as usize];
+    while !session.ended() {
+        let paused = job.control.lock().expect("control").paused;
+        let mut busy = false;
+        let outcome = cutover.step(job, session, &mut buf).and_then(|stepped| {
+            busy = stepped;
+            for index in 0..job.disks.len() {
+                if !paused && has_room(session, PRIO) {
+                    busy |= send_foreground(job, session, index, &mut buf)?;
+                }
+            }
+            Ok(())
+        });
+        if let Err(error) = outcome {
+            session.end(error.to_string());
+        }
+        if !busy {
+            let wait = if cutover.hurries() { HURRY } else { FOREGROUND_EVERY };
+            let windows = session.windows.lock().expect("windows");
+            drop(session.windows_changed.wait_timeout(windows, wait).expect("windows"));
+        }
+    }
+}
+
+fn send_foreground(job: &Job, session: &Session, index: usize, buf: &mut [u8]) -> io::Result<bool> {
+    let disk = &job.disks[index];
+    let pick = disk.disk.book.lock().expect("book").pick_foreground(CHUNK);
+    let Some(pick) = pick else { return Ok(false) };
+    let bytes = send_extent(job, session, &session.prio, (PRIO, index), pick, buf)?;
+    job.foreground.add(bytes);
+    Ok(true)
+}
+
+/// Compares, then copies, until the session ends.
+pub(super) fn send_bulk(
+    job: &Arc<Job>,
+    cutover: &Arc<Cutover>,
+    session: &Arc<Session>,
+    link: &Arc<Link>,
+) {
+    let mut buf = vec![0; CHUNK as usize];
+    while !session.ended() {
+        let paused = job.control.lock().expect("control").paused;
+        let outcome = match paused {
+            true => Ok(false),
+            false => compare(job, session, link, &mut buf)
+                .and_then(|busy| Ok(busy || send_background(job, session, link, &mut buf)?)),
+        };
+        match outcome {
+            Ok(true) => {}
+            Ok(false) => {
+                let wait = if cutover.hurries() { HURRY } else { FOREGROUND_EVERY };
+                let windows = session.windows.lock().expect("windows");
+                drop(session.windows_changed.wait_timeout(windows, wait).expect("windows"));
+            }
+            Err(error) => session.end(error.to_string()),
+        }
+    }
+}
+
+fn has_room(session: &Session, lane: usize) -> bool {
+    session.windows.lock().expect("windows")[lane].open()
+}
+
+/// One step of background: a hole, or an extent with content.
+fn send_background(job: &Job, session: &Session, link: &Link, buf: &mut [u8]) -> io::Result<bool> {
+    if !has_room(session, BULK) {
+        return Ok(false);
+    }
+    let next = job.disks.iter().enumerate().find_map(|(index, disk)| {
+        let at = disk.disk.book.lock().expect("book").peek_background()?;
+        Some((index, disk, at))
+    });
+    let Some((index, disk, at)) = next else { return Ok(false) };
+    let Some(max) = job.background_turn() else { return Ok(true) };
+    let capacity = disk.disk.file.capacity();
+    let data_at = disk.disk.file.next_data(at)?.unwrap_or(capacity);
+    let hole = data_at.saturating_sub(at).min(HOLE_MAX);
+    let hole = if data_at >= capacity { hole } else { hole / UNIT * UNIT };
+    if hole > 0 {
+        return send_hole(job, session, link, index, hole);
+    }
+    let pick = disk.disk.book.lock().expect("book").pick_background(max);
+    let Some(pick) = pick else { return Ok(true) };
+    let bytes = send_extent(job, session, link, (BULK, index), pick, buf)?;
+    job.background.add(bytes);
+    job.bucket.lock().expect("bucket").take(bytes);
+    Ok(true)
+}
+
+/// I2b holds for holes too: whether it still is one is asked after the extent was picked.
+fn send_hole(
+    job: &Job,
+    session: &Session,
+    link: &Link,
+    index: usize,
+    max: u64,
+) -> io::Result<bool> {
+    let disk = &job.disks[index];
+    let pick = disk.disk.book.lock().expect("book").pick_background(max);
+    let Some(pick) = pick else { return Ok(true) };
+    if !disk.disk.file.is_hole(pick.extent) {
+        disk.disk.book.lock().expect("book").cancel(pick.ticket);
+        return Ok(true);
+    }
+    let run = Run { length: pick.extent.len }.encode();
+    let mut frame = Frame::new(kind::HOLE, session.epoch, &run).disk(index);
+    frame.header.off = pick.extent.off;
+    send_frames(job, session, link, (BULK, index), pick, &[frame], 0)?;
+    disk.skipped.fetch_add(pick.extent.len, Relaxed);
+    Ok(true)
+}
+
+/// Reads an extent and sends it: content as DATA, runs of zeroes as ZERO. The answer is the
+/// bytes of content.
+fn send_extent(
+    job: &Job,
+    session: &Session,
+    link: &Link,
+    (lane, index): (usize, usize),
+    pick: Pick,
+    buf: &mut [u8],
+) -> io::Result<u64> {
+    let disk = &job.disks[index];
+    let extent = pick.extent;
+    let buf = &mut buf[..extent.len as usize];
+    let whole = extent.whole(CHUNK, disk.disk.file.capacity());
+    let hashing = (!whole.is_empty()).then(|| {
+        let mut book = disk.disk.book.lock().expect("book");
+        book.tree_mut().begin(whole.start)
+    });
+    if let Err(error) = disk.disk.file.read(buf, extent.off) {
+        let mut book = disk.disk.book.lock().expect("book");
+        hashing.into_iter().for_each(|hashing| book.tree_mut().abandon(hashing));
+        book.cancel(pick.ticket);
+        session.end_with("SOURCE_STORAGE_FAILED", format!("A source disk cannot be read: {error}"));
+        return Err(error);
+    }
+    let pieces = pieces(extent, buf);
+    let hashes: Vec<Hash> = pieces
+        .iter()
+        .map(|piece| if piece.zero { [0; 32] } else { hash(&buf[piece.range()]) })
+        .collect();
+    if let Some(hashing) = hashing {
+        let value = match pieces.as_slice() {
+            [piece] if !piece.zero => hashes[0],
+            _ => hash(buf),
+        };
+        disk.disk.book.lock().expect("book").tree_mut().put(hashing, value);
+    }
+    let runs: Vec<[u8; 8]> =
+        pieces.iter().map(|piece| Run { length: piece.len as u64 }.encode()).collect();
+    let mark = if lane == PRIO { flags::FOREGROUND } else { 0 };
+    let mut content = 0;
+    let mut frames = Vec::with_capacity(pieces.len());
+    for (at, piece) in pieces.iter().enumerate() {
+        let off = extent.off + piece.at as u64;
+        let base = Header {
+            disk: index as u16,
+            epoch: session.epoch,
+            off,
+            flags: mark,
+            ..Header::default()
+        };
+        frames.push(if piece.zero {
+            let header = Header { kind: kind::ZERO, ..base };
+            Frame { header, prefix: &[], payload: &runs[at] }
+        } else {
+            content += piece.len as u64;
+            let flags = mark | flags::HASHED;
+            let header = Header { kind: kind::DATA, flags, raw: piece.len as u32, ..base };
+            Frame { header, prefix: &hashes[at], payload: &buf[piece.range()] }
+        });
+    }
+    disk.skipped.fetch_add(extent.len - content, Relaxed);
+    send_frames(job, session, link, (lane, index), pick, &frames, content)?;
+    Ok(content)
+}
+
+fn send_frames(
+    job: &Job,
+    session: &Session,
+    link: &Link,
+    (lane, index): (usize, usize),
+    pick: Pick,
+    frames: &[Frame<'_>],
+    bytes: u64,
+) -> io::Result<()> {
+    session.windows.lock().expect("windows")[lane].take(bytes);
+    let sent = Sent { disk: index, ticket: pick.ticket, bytes, at_ns: now_ns() };
+    link.send(frames, |queue| queue.completes(sent))?;
+    let disk = &job.disks[index];
+    let wire = bytes + frames.iter().map(|f| (HEADER_LEN + f.prefix.len()) as u64).sum::<u64>();
+    disk.sent.fetch_add(bytes, Relaxed);
+    disk.wire.fetch_add(wire, Relaxed);
+    job.wire.add(wire);
+    Ok(())
+}
+
+struct Piece {
+    at: usize,
+    len: usize,
+    zero: bool,
+}
+
+impl Piece {
+    fn range(&self) -> std::ops::Range<usize> {
+        self.at..self.at + self.len
+    }
+}
+
+/// Cuts an extent into runs of zeroes and of content, at borders of units only: a frame that
+/// covers a unit in part could never enter the have-map.
+fn pieces(extent: Extent, buf: &[u8]) -> Vec<Piece> {
+    let mut pieces: Vec<Piece> = Vec::new();
+    let mut at = 0;
+    while at < buf.len() {
+        let to_border = UNIT - (extent.off + at as u64) % UNIT;
+        let len = (to_border as usize).min(buf.len() - at);
+        let zero = is_zero(&buf[at..at + len]);
+        match pieces.last_mut() {
+            Some(last) if last.zero == zero => last.len += len,
+            _ => pieces.push(Piece { at, len, zero }),
+        }
+        at += len;
+    }
+    pieces
+}
+
+/// One step of comparison: an answer that came, or the next question.
+fn compare(job: &Job, session: &Session, link: &Link, buf: &mut [u8]) -> io::Result<bool> {
+    let answer = session.answers.lock().expect("answers").pop_front();
+    if let Some((index, hashes)) = answer {
+        let disk = job.disks.get(index).ok_or(io::ErrorKind::InvalidData)?;
+        compare_units(disk, &hashes, buf)?;
+        session.wants_out.fetch_sub(1, SeqCst);
+        return Ok(true);
+    }
+    if session.wants_out.load(SeqCst) >= COMPARES_OUT {
+        return Ok(false);
+    }
+    let next = job.disks.iter().enumerate().find_map(|(index, disk)| {
+        let range = disk.disk.book.lock().expect("book").next_compare(COMPARE_UNITS)?;
+        Some((index, range))
+    });
+    let Some((index, range)) = next else { return Ok(false) };
+    session.wants_out.fetch_add(1, SeqCst);
+    let count = (range.end - range.start) as u16;
+    let want = Want { kind: HashKind::Units, first: range.start, count }.encode();
+    link.send(&[Frame::new(kind::WANT, session.epoch, &want).disk(index)], |_| {})?;
+    Ok(true)
+}
+
+fn compare_units(disk: &JobDiskIo, theirs: &Hashes, buf: &mut [u8]) -> io::Result<()> {
+    let capacity = disk.disk.file.capacity();
+    let per_read = CHUNK / UNIT;
+    for (batch, hashes) in theirs.hashes.chunks(per_read as usize).enumerate() {
+        let first = theirs.first + batch as u64 * per_read;
+        let off = first.checked_mul(UNIT).filter(|off| *off < capacity);
+        let off = off.ok_or(io::ErrorKind::InvalidData)?;
+        let len = (hashes.len() as u64 * UNIT).min(capacity - off) as usize;
+        disk.disk.file.read(&mut buf[..len], off)?;
+        let ours: Vec<Hash> = buf[..len].chunks(UNIT as usize).map(hash).collect();
+        let mut book = disk.disk.book.lock().expect("book");
+        for (at, (our, their)) in ours.iter().zip(hashes).enumerate() {
+            book.compared(first + at as u64, our == their);
+            if our != their {
+                book.add_again(UNIT);
+            }
+        }
+        disk.compared.fetch_add(len as u64, Relaxed);
+    }
+    Ok(())
+}
+
+/// Reads what the receiver says on one connection until it ends.
+pub(super) fn read(
+    job: &Arc<Job>,
+    cutover: &Arc<Cutover>,
+    session: &Arc<Session>,
+    link: &Arc<Link>,
+    mut reader: LinkReader,
+) {
+    let lane = if Arc::ptr_eq(link, &session.prio) { PRIO } else { BULK };
+    let mut payload = Vec::new();
+    while !session.ended() {
+        let outcome = reader.read(&mut payload).and_then(|header| match header.kind {
+            kind::ACK => acknowledged(job, session, link, lane, &payload),
+            kind::HASHES => {
+                let hashes = Hashes::decode(&payload).map_err(invalid)?;
+                received_hashes(job, cutover, session, header.disk.into(), hashes)
+            }
+            kind::BARRIER_ACK => cutover.roots_came(job, session, &payload),
+            kind::OWN_ACK => cutover.own_acknowledged(job, &payload),
+            kind::ERR => {
+                let message = ErrorMessage::decode(&payload).map_err(invalid)?;
+                let (code, _) = error_code(message.code);
+                session.end_with(code, format!("The receiver ended it: {}", message.text));
+                Ok(())
+            }
+            kind::PING | kind::BYE => Ok(()),
+            _ if header.flags & flags::SKIPPABLE != 0 => Ok(()),
+            other => Err(io::Error::other(format!("frame of kind {other} is not expected"))),
+        });
+        if let Err(error) = outcome {
+            session.end(error.to_string());
+        }
+    }
+}
+
+fn received_hashes(
+    job: &Job,
+    cutover: &Cutover,
+    session: &Session,
+    index: usize,
+    hashes: Hashes,
+) -> io::Result<()> {
+    debug_assert!(hashes.hashes.len() <= HASHES_MAX);
+    if hashes.kind != HashKind::Units {
+        return cutover.tree_hashes_came(job, session, index, &hashes);
+    }
+    session.answers.lock().expect("answers").push_back((index, hashes));
+    session.windows_changed.notify_all();
+    Ok(())
+}
+
+/// I4: only what is durable over there leaves the books here.
+fn acknowledged(
+    job: &Job,
+    session: &Session,
+    link: &Link,
+    lane: usize,
+    payload: &[u8],
+) -> io::Result<()> {
+    let ack = Ack::decode(payload).map_err(invalid)?;
+    job.remote_stale_chunks.store(ack.stale_chunks, Relaxed);
+    let done = link
+        .queue(|queue| queue.acknowledged(ack.durable))
+        .map_err(|seq| io::Error::other(format!("frame {seq} was acknowledged but never sent")))?;
+    if done.is_empty() {
+        return Ok(());
+    }
+    let mut bytes = 0;
+    for sent in done {
+        job.disks[sent.disk].disk.book.lock().expect("book").acknowledged(sent.ticket);
+        bytes += sent.bytes;
+    }
+    job.durable.add(bytes);
+    session.windows.lock().expect("windows")[lane].give_back(bytes);
+    session.windows_changed.notify_all();
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! The source of one VM: the taps of its disks and the job that replicates them.
+//!
+//! `vm.rs` is the way in; `disk.rs` holds the tap, `job.rs` what a job knows, `session.rs` its
+//! connections, `lanes.rs` what is sent on them, `cutover.rs` the hand-over.
+
+mod cutover;
+mod disk;
+mod hashing;
+mod job;
+mod lanes;
+mod session;
+mod sidecar;
+mod status;
+mod vm;
+
+pub use vm::SourceVm;

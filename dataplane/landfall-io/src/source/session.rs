@@ -1,0 +1,374 @@
+//! The connections of a job: made, kept alive, lost and made again with a back-off, for ever.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use landfall_core::receiver::UNITS_PER_PAGE;
+use landfall_core::sending::Window;
+use landfall_core::{Bitmap, UNIT};
+use landfall_wire::{
+    ErrorCode, ErrorMessage, HavePage, Hello, HelloAck, HelloDisk, Lane, PROTOCOL_MAX,
+    PROTOCOL_MIN, kind,
+};
+use rustls::pki_types::ServerName;
+
+use super::cutover::Cutover;
+use super::job::{Connection, Job};
+use super::{hashing, lanes};
+use crate::link::{Frame, Link, LinkReader, PING_EVERY, invalid};
+
+const CONNECT_MAX: Duration = Duration::from_secs(3);
+const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
+const BACK_OFF_MAX: Duration = Duration::from_secs(2);
+/// Bulk connections: two keep both cores of a small host busy.
+const BULK_CONNECTIONS: usize = 2;
+
+/// One set of connections.
+pub(super) struct Session {
+    pub(super) epoch: u32,
+    pub(super) prio: Arc<Link>,
+    pub(super) bulk: Vec<Arc<Link>>,
+    /// What may be under way: prio, bulk.
+    pub(super) windows: Mutex<[Window; 2]>,
+    pub(super) windows_changed: Condvar,
+    /// Answers to WANT that wait for a bulk thread to compare them.
+    pub(super) answers: Mutex<VecDeque<(usize, landfall_wire::Hashes)>>,
+    pub(super) wants_out: AtomicU32,
+    pub(super) own_sent: AtomicBool,
+    ended: AtomicBool,
+    reason: Mutex<Option<(&'static str, String)>>,
+}
+
+impl Session {
+    pub(super) fn ended(&self) -> bool {
+        self.ended.load(SeqCst)
+    }
+
+    /// Ends all connections. The first reason counts.
+    pub(super) fn end(&self, why: impl Into<String>) {
+        self.end_with("CONNECTION_LOST", why.into());
+    }
+
+    pub(super) fn end_with(&self, code: &'static str, why: String) {
+        self.reason.lock().expect("reason").get_or_insert((code, why));
+        self.ended.store(true, SeqCst);
+        self.prio.close();
+        self.bulk.iter().for_each(|link| link.close());
+        self.windows_changed.notify_all();
+    }
+
+    /// Sleeps, but not beyond the session's end.
+    fn sleep(&self, duration: Duration) {
+        const STEP: Duration = Duration::from_millis(50);
+        let mut slept = Duration::ZERO;
+        while slept < duration && !self.ended() {
+            std::thread::sleep(STEP);
+            slept += STEP;
+        }
+    }
+
+    pub(super) fn links(&self) -> impl Iterator<Item = &Arc<Link>> {
+        std::iter::once(&self.prio).chain(&self.bulk)
+    }
+}
+
+/// Why no session came about, or why it ended.
+struct Loss {
+    code: &'static str,
+    message: String,
+    permanent: bool,
+}
+
+impl Loss {
+    fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), permanent: false }
+    }
+}
+
+impl From<io::Error> for Loss {
+    fn from(error: io::Error) -> Self {
+        Self::new("CONNECTION_LOST", format!("The receiver cannot be reached: {error}"))
+    }
+}
+
+/// Starts the job's threads.
+pub(super) fn start(job: &Arc<Job>, cutover: &Arc<Cutover>) {
+    let mut threads = job.threads.lock().expect("threads");
+    let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
+        std::thread::Builder::new().name(name.into()).spawn(run).expect("a thread can be started")
+    };
+    let (a, b) = (job.clone(), cutover.clone());
+    threads.push(spawn("lf-session", Box::new(move || keep_connected(&a, &b))));
+    let (a, b) = (job.clone(), cutover.clone());
+    threads.push(spawn("lf-hash", Box::new(move || hashing::run(&a, &b))));
+}
+
+fn keep_connected(job: &Arc<Job>, cutover: &Arc<Cutover>) {
+    let mut back_off = BACK_OFF_FIRST;
+    while !job.stopped() && !cutover.done() {
+        let tls = job.control.lock().expect("control").tls.clone();
+        let Some(tls) = tls else {
+            job.wait(Duration::from_secs(1));
+            continue;
+        };
+        let loss = match connect(job, cutover, &tls) {
+            Ok((session, readers)) => {
+                back_off = BACK_OFF_FIRST;
+                run(job, cutover, &session, readers)
+            }
+            Err(loss) => loss,
+        };
+        if job.stopped() || cutover.done() {
+            return;
+        }
+        tracing::info!(code = loss.code, message = loss.message, "connection lost");
+        let state = if loss.permanent { Connection::Failed } else { Connection::Lost };
+        job.set_reason(state, loss.code, loss.message);
+        job.wait(back_off);
+        back_off = (back_off * 2).min(BACK_OFF_MAX);
+    }
+}
+
+/// Runs a session's threads until it ends.
+fn run(
+    job: &Arc<Job>,
+    cutover: &Arc<Cutover>,
+    session: &Arc<Session>,
+    mut readers: Vec<LinkReader>,
+) -> Loss {
+    {
+        let mut control = job.control.lock().expect("control");
+        control.connection = Connection::Up;
+        control.reason = None;
+        control.session = Some(session.clone());
+        job.changed.notify_all();
+    }
+    std::thread::scope(|scope| {
+        let prio = readers.remove(0);
+        scope.spawn(|| lanes::read(job, cutover, session, &session.prio, prio));
+        scope.spawn(|| lanes::send_prio(job, cutover, session));
+        for (link, reader) in session.bulk.iter().zip(readers) {
+            scope.spawn(move || lanes::read(job, cutover, session, link, reader));
+            scope.spawn(move || lanes::send_bulk(job, cutover, session, link));
+        }
+        while !session.ended() {
+            for link in session.links() {
+                let ping = Frame::new(kind::PING, session.epoch, &[]);
+                if let Err(error) = link.send_if_idle(&[ping]) {
+                    session.end(error.to_string());
+                }
+            }
+            job.tick();
+            session.sleep(PING_EVERY);
+        }
+    });
+    job.control.lock().expect("control").session = None;
+    for link in session.links() {
+        for sent in link.queue(|queue| queue.drain()) {
+            let mut book = job.disks[sent.disk].disk.book.lock().expect("book");
+            book.add_again(sent.bytes);
+        }
+    }
+    for disk in &job.disks {
+        disk.disk.book.lock().expect("book").connection_lost();
+    }
+    cutover.connection_lost(job);
+    let reason = session.reason.lock().expect("reason").take();
+    let (code, message) = reason.unwrap_or(("CONNECTION_LOST", "the connection ended".into()));
+    Loss::new(code, message)
+}
+
+fn connect(
+    job: &Arc<Job>,
+    cutover: &Arc<Cutover>,
+    tls: &Arc<rustls::ClientConfig>,
+) -> Result<(Arc<Session>, Vec<LinkReader>), Loss> {
+    let epoch = job.epoch.load(SeqCst);
+    let number = job.session_number.fetch_add(1, SeqCst) + 1;
+    let mut hello = hello(job, number);
+    let address = receiver_address(job)?;
+    let (prio, mut reader, ack) = open(job, address, tls, &hello, epoch)?;
+    if !cutover.learn_ownership(job, ack.ownership, ack.token)? {
+        let (code, permanent) = error_code(ErrorCode::Owned);
+        let message = "The destination owns the disks already".into();
+        return Err(Loss { code, message, permanent });
+    }
+    let maps = read_have(job, &mut reader)?;
+    let sealed = cutover.sealed();
+    if !sealed {
+        let distrust = job.distrust.swap(false, SeqCst);
+        for (disk, have) in job.disks.iter().zip(maps) {
+            disk.disk.book.lock().expect("book").begin_session(have, distrust);
+        }
+    }
+    let mut readers = vec![reader];
+    let mut bulk = Vec::new();
+    hello.lane = Lane::Bulk;
+    for _ in 0..if sealed { 0 } else { BULK_CONNECTIONS } {
+        let (link, reader, _) = open(job, address, tls, &hello, epoch)?;
+        bulk.push(link);
+        readers.push(reader);
+    }
+    let quarter = ack.window_bytes / 4;
+    let session = Session {
+        epoch,
+        prio,
+        bulk,
+        windows: Mutex::new([Window::new(quarter), Window::new(ack.window_bytes - quarter)]),
+        windows_changed: Condvar::new(),
+        answers: Mutex::new(VecDeque::new()),
+        wants_out: AtomicU32::new(0),
+        own_sent: AtomicBool::new(false),
+        ended: AtomicBool::new(false),
+        reason: Mutex::new(None),
+    };
+    tracing::info!(epoch, session = number, "session opened");
+    Ok((Arc::new(session), readers))
+}
+
+fn hello(job: &Job, session: u64) -> Hello {
+    let control = job.control.lock().expect("control");
+    let disk = |disk: &super::job::JobDiskIo| HelloDisk {
+        source: disk.pair.source_uuid.to_bytes(),
+        destination: disk.pair.destination_uuid.to_bytes(),
+        capacity_bytes: disk.pair.capacity_bytes.0,
+    };
+    Hello {
+        protocol_min: PROTOCOL_MIN,
+        protocol_max: PROTOCOL_MAX,
+        features: 0,
+        lane: Lane::Prio,
+        session,
+        generation: control.spec.generation,
+        migration: control.spec.vm_migration_id.as_str().into(),
+        build: env!("CARGO_PKG_VERSION").into(),
+        disks: job.disks.iter().map(disk).collect(),
+    }
+}
+
+fn receiver_address(job: &Job) -> Result<SocketAddr, Loss> {
+    let control = job.control.lock().expect("control");
+    let receiver = control.spec.receiver.as_ref();
+    let address = receiver.and_then(|receiver| {
+        let ip: IpAddr = receiver.address.parse().ok()?;
+        Some(SocketAddr::new(ip, receiver.port))
+    });
+    address.ok_or_else(|| Loss::new("NO_RECEIVER", "The job names no receiver"))
+}
+
+/// One connection up to its HELLO_ACK.
+fn open(
+    job: &Job,
+    address: SocketAddr,
+    tls: &Arc<rustls::ClientConfig>,
+    hello: &Hello,
+    epoch: u32,
+) -> Result<(Arc<Link>, LinkReader, HelloAck), Loss> {
+    let mut socket = TcpStream::connect_timeout(&address, CONNECT_MAX)?;
+    socket.set_nodelay(true)?;
+    socket.set_read_timeout(Some(HANDSHAKE_MAX))?;
+    socket.set_write_timeout(Some(HANDSHAKE_MAX))?;
+    let name = ServerName::IpAddress(address.ip().into());
+    let mut connection = rustls::ClientConnection::new(tls.clone(), name)
+        .map_err(|error| Loss::new("TLS_FAILED", error.to_string()))?;
+    while connection.is_handshaking() {
+        connection.complete_io(&mut socket).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => Loss::new(
+                "TLS_FAILED",
+                format!("The receiver's certificate or version does not fit: {error}"),
+            ),
+            _ => error.into(),
+        })?;
+    }
+    if connection.alpn_protocol() != Some(landfall_wire::ALPN) {
+        return Err(Loss::new("TLS_FAILED", "The receiver does not speak mig/1 on this port"));
+    }
+    socket.set_write_timeout(None)?;
+    let link = Link::new(socket, connection.into())?;
+    link.send(&[Frame::new(kind::HELLO, epoch, &hello.encode())], |_| {})?;
+    let mut reader = LinkReader::new(&link);
+    let mut payload = Vec::new();
+    let header = reader.read(&mut payload)?;
+    match header.kind {
+        kind::HELLO_ACK => {
+            let ack = HelloAck::decode(&payload).map_err(invalid)?;
+            Ok((link, reader, ack))
+        }
+        kind::ERR => Err(refused(job, &ErrorMessage::decode(&payload).map_err(invalid)?)),
+        other => Err(Loss::new("PROTOCOL", format!("Frame of kind {other} instead of HELLO_ACK"))),
+    }
+}
+
+/// A refusal of the receiver. An epoch that is not above the one it knows is raised.
+fn refused(job: &Job, message: &ErrorMessage) -> Loss {
+    if message.code == ErrorCode::Stale && message.value >= u64::from(job.epoch.load(SeqCst)) {
+        if let Err(error) = job.raise_epoch(message.value as u32 + 1) {
+            return Loss::new("STORAGE_FAILED", format!("The epoch cannot be raised: {error}"));
+        }
+    }
+    let (code, permanent) = error_code(message.code);
+    Loss { code, message: format!("The receiver refuses: {}", message.text), permanent }
+}
+
+/// Code of a refusal in the job's status, and whether only a person can help.
+pub(super) fn error_code(code: ErrorCode) -> (&'static str, bool) {
+    match code {
+        ErrorCode::Version => ("VERSION_MISMATCH", true),
+        ErrorCode::WrongMigration => ("WRONG_MIGRATION", true),
+        ErrorCode::Owned => ("DESTINATION_OWNS", true),
+        ErrorCode::Stale => ("STALE_SESSION", false),
+        ErrorCode::StaleGeneration => ("STALE_GENERATION", false),
+        ErrorCode::Storage => ("DESTINATION_STORAGE_FAILED", false),
+        ErrorCode::DiskFull => ("DESTINATION_FULL", false),
+        ErrorCode::NotPrepared => ("DESTINATION_NOT_PREPARED", false),
+        ErrorCode::Protocol | ErrorCode::Other(_) => ("PROTOCOL", false),
+    }
+}
+
+fn read_have(job: &Job, reader: &mut LinkReader) -> Result<Vec<Bitmap>, Loss> {
+    let new_map = |disk: &super::job::JobDiskIo| Bitmap::for_disk(disk.disk.file.capacity(), UNIT);
+    let mut maps: Vec<Bitmap> = job.disks.iter().map(new_map).collect();
+    let mut payload = Vec::new();
+    loop {
+        let header = reader.read(&mut payload)?;
+        match header.kind {
+            kind::HAVE => {
+                let page = HavePage::decode(&payload).map_err(invalid)?;
+                let map = maps.get_mut(usize::from(header.disk));
+                let fits = map.as_ref().is_some_and(|map| {
+                    header.off.checked_mul(UNITS_PER_PAGE).is_some_and(|first| first < map.len())
+                });
+                let Some(map) = map.filter(|_| fits) else {
+                    return Err(Loss::new("PROTOCOL", "A have-map of a disk that is not here"));
+                };
+                let first = header.off * (UNITS_PER_PAGE / 64);
+                for (at, word) in page.words.iter().enumerate().filter(|(_, word)| **word != 0) {
+                    map.merge_word(first + at as u64, *word);
+                }
+            }
+            kind::RESUME => return Ok(maps),
+            kind::ACK | kind::PING => {}
+            other => return Err(Loss::new("PROTOCOL", format!("Frame {other} before RESUME"))),
+        }
+    }
+}
+
+impl Job {
+    /// A new epoch: durable first, then in force. What both sides hold must be compared.
+    pub(super) fn raise_epoch(&self, epoch: u32) -> io::Result<()> {
+        for disk in &self.disks {
+            let mut sidecar = disk.disk.sidecar.lock().expect("sidecar");
+            let state = sidecar.state;
+            sidecar.store(super::sidecar::SidecarState { epoch, ..state })?;
+        }
+        self.epoch.store(epoch, SeqCst);
+        self.session_number.store(0, SeqCst);
+        self.distrust.store(true, SeqCst);
+        Ok(())
+    }
+}

@@ -1,0 +1,159 @@
+//! What a job says about itself.
+
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+
+use landfall_api::{
+    ByteCount, Handover as HandoverView, HandoverState, JobDisk, JobState, JobStatus,
+    NotReadyReason, Projection, Rates, Readiness, Uuid,
+};
+use landfall_core::CHUNK;
+use landfall_core::handover::Phase;
+use landfall_core::ready::{self, Facts, Obstacle};
+
+use super::cutover::Cutover;
+use super::job::{Connection, Control, Job};
+
+/// Hashing from the disk, cautiously: what one core does beside other work.
+const HASH_BYTES_PER_SECOND: f64 = 500e6;
+
+/// Facts for the judgement of readiness.
+pub(super) fn facts(job: &Job) -> Facts {
+    let control = job.control.lock().expect("control");
+    let (connected, paused) = (control.connection == Connection::Up, control.paused);
+    drop(control);
+    let mut facts = Facts {
+        connected,
+        paused,
+        background_complete: true,
+        hash_bytes_per_second: HASH_BYTES_PER_SECOND,
+        ..Facts::default()
+    };
+    let mut stale = 0;
+    for disk in &job.disks {
+        let book = disk.disk.book.lock().expect("book");
+        facts.unverified_units += book.unverified();
+        facts.missing_bytes += book.missing_bytes();
+        facts.background_complete &= book.background_complete();
+        facts.dirty_bytes += book.dirty_bytes();
+        stale += book.tree().stale().ones();
+    }
+    let remote = u64::from(job.remote_stale_chunks.load(Relaxed));
+    facts.stale_bytes = stale.max(remote) * CHUNK;
+    let capacity = job.pace.lock().expect("pace").capacity.bytes_per_second();
+    facts.drain_bytes_per_second = capacity.or(Some(job.durable.per_second()));
+    facts
+}
+
+/// The whole status.
+pub(super) fn status(job: &Job, cutover: &Cutover, vm: &Uuid) -> JobStatus {
+    let facts = facts(job);
+    let obstacles = ready::obstacles(&facts);
+    let (drain_seconds, rehash_seconds) = ready::projected(&facts);
+    let (phase, token) = {
+        let state = cutover.lock();
+        (state.machine.phase(), state.machine.token())
+    };
+    let control = job.control.lock().expect("control");
+    JobStatus {
+        job_id: job.id.clone(),
+        kind: control.spec.kind,
+        vm_uuid: vm.clone(),
+        generation: control.spec.generation,
+        epoch: job.epoch.load(SeqCst).into(),
+        state: state(&control, phase, &facts),
+        reason: control.reason.clone(),
+        csr_pem: None,
+        ready: Readiness {
+            ready: obstacles.is_empty(),
+            reasons: obstacles.into_iter().map(reason).collect(),
+        },
+        projected: facts
+            .background_complete
+            .then_some(Projection { drain_seconds, rehash_seconds }),
+        rates: Rates {
+            background_bytes_per_second: job.background.per_second(),
+            foreground_bytes_per_second: job.foreground.per_second(),
+            incoming_bytes_per_second: job.disks.iter().map(|d| d.disk.incoming.per_second()).sum(),
+            wire_bytes_per_second: job.wire.per_second(),
+        },
+        dials: control.dials.clone(),
+        background_complete: facts.background_complete,
+        disks: job.disks.iter().map(disk_view).collect(),
+        handover: HandoverView {
+            token,
+            state: handover_state(phase),
+            frozen_at: control.frozen_at.as_ref().map(|(text, _)| text.clone()),
+            active_at: control.active_at.clone(),
+            data_path_ms: control.data_path_ms,
+            disks: control.handover_disks.clone(),
+        },
+    }
+}
+
+fn state(control: &Control, phase: Phase, facts: &Facts) -> JobState {
+    match phase {
+        Phase::HandedOff => return JobState::HandedOff,
+        Phase::Active => return JobState::Active,
+        Phase::RootsEqual | Phase::RootsDiffer => return JobState::Frozen,
+        _ => {}
+    }
+    if control.tls.is_none() {
+        return JobState::AwaitingCertificate;
+    }
+    match control.connection {
+        Connection::Failed => JobState::Failed,
+        Connection::Lost => JobState::Interrupted,
+        Connection::Connecting => JobState::Connecting,
+        Connection::Up if control.paused => JobState::Paused,
+        Connection::Up if matches!(phase, Phase::Draining | Phase::AwaitingRoots) => {
+            JobState::Freezing
+        }
+        Connection::Up if facts.unverified_units > 0 => JobState::Comparing,
+        Connection::Up => JobState::Running,
+    }
+}
+
+fn handover_state(phase: Phase) -> HandoverState {
+    match phase {
+        Phase::Idle => HandoverState::None,
+        Phase::Draining => HandoverState::Freezing,
+        Phase::AwaitingRoots => HandoverState::Frozen,
+        Phase::RootsEqual => HandoverState::RootsEqual,
+        Phase::RootsDiffer => HandoverState::RootsDiffer,
+        Phase::HandedOff => HandoverState::HandedOff,
+        Phase::Active => HandoverState::Active,
+        Phase::Cancelled => HandoverState::Cancelled,
+    }
+}
+
+fn reason(obstacle: Obstacle) -> NotReadyReason {
+    let (code, message) = match obstacle {
+        Obstacle::NotConnected => ("NOT_CONNECTED", "The receiver is not connected"),
+        Obstacle::Paused => ("PAUSED", "The job is paused"),
+        Obstacle::Comparing => ("COMPARING", "Both sides are being compared"),
+        Obstacle::Copying => ("COPYING", "The first copy is not complete"),
+        Obstacle::TooMuchRemaining => ("TOO_MUCH_REMAINING", "More than 64 MiB remain to be sent"),
+        Obstacle::TooSlow => ("TOO_SLOW", "Draining and hashing would take over 10 seconds"),
+    };
+    NotReadyReason { code: code.into(), message: message.into() }
+}
+
+fn disk_view(disk: &super::job::JobDiskIo) -> JobDisk {
+    let book = disk.disk.book.lock().expect("book");
+    let (allocated, missing) = (book.allocated_bytes(), book.missing_bytes());
+    let dirty = book.dirty_bytes();
+    JobDisk {
+        source_uuid: disk.pair.source_uuid.clone(),
+        destination_uuid: disk.pair.destination_uuid.clone(),
+        capacity_bytes: disk.pair.capacity_bytes,
+        allocated_bytes: ByteCount(allocated),
+        copied_bytes: ByteCount(allocated.saturating_sub(missing)),
+        remaining_bytes: ByteCount(missing + dirty),
+        dirty_bytes: ByteCount(dirty),
+        sent_bytes: ByteCount(disk.sent.load(Relaxed)),
+        wire_bytes: ByteCount(disk.wire.load(Relaxed)),
+        resent_bytes: ByteCount(book.again_bytes()),
+        skipped_bytes: ByteCount(disk.skipped.load(Relaxed)),
+        compared_bytes: ByteCount(disk.compared.load(Relaxed)),
+    }
+}

@@ -1,0 +1,435 @@
+//! The source of one VM as its process sees it: attach and detach from the hypervisor's side,
+//! jobs from the control plane's side. What is attached and which job runs is kept in the
+//! state directory, so that a new process goes on.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use landfall_api::{
+    AttachedDisk, AttachedVm, ByteCount, Code, Dials, Id, JobKind, JobSpec, JobStatus, Problem,
+    Uuid,
+};
+use landfall_core::source::SourceDisk;
+use landfall_nbd::Export;
+use serde::{Deserialize, Serialize};
+
+use super::cutover::{self, Cutover};
+use super::disk::SourceDiskIo;
+use super::job::{Job, JobDiskIo};
+use super::sidecar::{DiskPhase, Sidecar};
+use super::{session, status};
+use crate::Result;
+use crate::disk_file::DiskFile;
+use crate::meter::Meter;
+
+/// The source of one VM.
+pub struct SourceVm {
+    vm: Uuid,
+    file: PathBuf,
+    cutover: Arc<Cutover>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    disks: Vec<Arc<SourceDiskIo>>,
+    job: Option<Arc<Job>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    open: bool,
+    disks: Vec<KeptDisk>,
+    job: Option<KeptJob>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptDisk {
+    uuid: Uuid,
+    path: PathBuf,
+    capacity: ByteCount,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptJob {
+    id: Id,
+    paused: bool,
+    spec: JobSpec,
+}
+
+impl SourceVm {
+    /// Opens what an earlier process left, or begins with nothing. A restored job runs again as
+    /// soon as its TLS configuration is installed.
+    pub fn open(state_dir: &Path, vm: Uuid) -> Result<Arc<Self>> {
+        std::fs::create_dir_all(state_dir).map_err(|e| Problem::storage("state directory", &e))?;
+        let source = Arc::new(Self {
+            vm,
+            file: state_dir.join("vm.json"),
+            cutover: Cutover::new(),
+            inner: Mutex::new(Inner::default()),
+        });
+        source.restore()?;
+        Ok(source)
+    }
+
+    fn restore(&self) -> Result<()> {
+        let Ok(text) = std::fs::read(&self.file) else { return Ok(()) };
+        let kept: Kept = serde_json::from_slice(&text)
+            .map_err(|e| Problem::new(Code::StorageFailed, format!("vm.json: {e}")))?;
+        let mut inner = self.inner();
+        for disk in kept.disks {
+            let opened = self.open_disk(&disk.uuid, &disk.path, disk.capacity.0)?;
+            inner.disks.push(opened);
+        }
+        self.cutover.lock().open = kept.open && !self.cutover.sealed();
+        if let Some(job) = kept.job {
+            let made = self.make_job(&inner, job.id, job.spec)?;
+            made.control.lock().expect("control").paused = job.paused;
+            inner.job = Some(made);
+        }
+        Ok(())
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().expect("source")
+    }
+
+    fn keep(&self, inner: &Inner) -> Result<()> {
+        let job = inner.job.as_ref().map(|job| {
+            let control = job.control.lock().expect("control");
+            KeptJob { id: job.id.clone(), paused: control.paused, spec: control.spec.clone() }
+        });
+        let disk = |disk: &Arc<SourceDiskIo>| KeptDisk {
+            uuid: disk.uuid.clone(),
+            path: disk.path.clone(),
+            capacity: ByteCount(disk.file.capacity()),
+        };
+        let open = self.cutover.lock().open;
+        let kept = Kept { open, disks: inner.disks.iter().map(disk).collect(), job };
+        let text = serde_json::to_vec_pretty(&kept).expect("plain data");
+        crate::slots::replace_file(&self.file, &text).map_err(|e| Problem::storage("vm.json", &e))
+    }
+
+    /// Disks to serve: all that are attached and not sealed.
+    pub fn exports(&self) -> Vec<(Uuid, Arc<dyn Export>)> {
+        if self.cutover.sealed() {
+            return Vec::new();
+        }
+        let export =
+            |disk: &Arc<SourceDiskIo>| (disk.uuid.clone(), disk.clone() as Arc<dyn Export>);
+        self.inner().disks.iter().map(export).collect()
+    }
+
+    /// Puts the tap in front of a disk. Repeatable. Ends a freeze, and is refused by a seal.
+    pub fn attach(&self, disk: &Uuid, path: &Path, capacity: u64) -> Result<Arc<dyn Export>> {
+        let mut inner = self.inner();
+        let known = inner.disks.iter().find(|known| known.uuid == *disk).cloned();
+        let attached = match known {
+            Some(known) if known.path == path && known.file.capacity() == capacity => known,
+            Some(_) => {
+                let text = format!("disk {disk} is attached with another path or capacity");
+                return Err(Problem::new(Code::DiskChanged, text));
+            }
+            None => {
+                let opened = self.open_disk(disk, path, capacity)?;
+                inner.disks.push(opened.clone());
+                opened
+            }
+        };
+        let opened = self.cutover.opened();
+        self.keep(&inner)?;
+        opened.map_err(|_| {
+            let token = self.cutover.lock().machine.token();
+            let text = format!("disk {disk} was handed over with token {token}");
+            Problem::new(Code::DiskSealed, text)
+        })?;
+        Ok(attached)
+    }
+
+    fn open_disk(&self, uuid: &Uuid, path: &Path, capacity: u64) -> Result<Arc<SourceDiskIo>> {
+        let what = || format!("disk {uuid}");
+        let file = DiskFile::open(path, capacity).map_err(|error| match error.kind() {
+            std::io::ErrorKind::InvalidData => {
+                Problem::new(Code::DiskChanged, format!("{}: {error}", what()))
+            }
+            _ => Problem::storage(what(), &error),
+        })?;
+        let sidecar = Sidecar::open(path, uuid, capacity)
+            .map_err(|error| Problem::storage(format!("state of {}", what()), &error))?;
+        match sidecar.state.phase {
+            DiskPhase::Ours => {}
+            phase => self.cutover.restore(sidecar.state.token, phase == DiskPhase::Active),
+        }
+        Ok(Arc::new(SourceDiskIo {
+            uuid: uuid.clone(),
+            path: path.to_owned(),
+            file,
+            book: Mutex::new(SourceDisk::new(capacity)),
+            sidecar: Mutex::new(sidecar),
+            untracked: AtomicBool::new(false),
+            incoming: Meter::default(),
+            valve: self.cutover.valve.clone(),
+        }))
+    }
+
+    /// The storage policy is detached: the tap goes, and with it the state beside the disk.
+    pub fn detach(&self, disk: &Uuid) -> Result<()> {
+        let mut inner = self.inner();
+        let Some(at) = inner.disks.iter().position(|known| known.uuid == *disk) else {
+            return Ok(());
+        };
+        let in_use = |job: &Arc<Job>| job.disks.iter().any(|used| used.disk.uuid == *disk);
+        if let Some(job) = inner.job.take_if(|job| in_use(job)) {
+            job.stop();
+        }
+        let gone = inner.disks.remove(at);
+        if inner.disks.is_empty() {
+            self.cutover.reset();
+            self.cutover.lock().open = false;
+        }
+        self.keep(&inner)?;
+        match std::fs::remove_dir_all(Sidecar::dir(&gone.path)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Problem::storage(format!("state of disk {disk}"), &error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the VM's side has its disks open, as the hypervisor says.
+    pub fn set_open(&self, open: bool) -> Result<()> {
+        let inner = self.inner();
+        if open {
+            self.cutover.opened().map_err(cutover::problem)?;
+        } else {
+            self.cutover.lock().open = false;
+        }
+        self.keep(&inner)
+    }
+
+    /// Writes to a disk may have gone past the tap: both sides must be compared as a whole.
+    pub fn set_untracked(&self, disk: &Uuid) {
+        let inner = self.inner();
+        let Some(found) = inner.disks.iter().find(|known| known.uuid == *disk) else { return };
+        found.untracked.store(true, SeqCst);
+        let Some(job) = &inner.job else { return };
+        if let Err(error) = job.raise_epoch(job.epoch.load(SeqCst) + 1) {
+            tracing::error!(%error, "the epoch cannot be raised");
+        }
+        track(found);
+        let session = job.control.lock().expect("control").session.clone();
+        if let Some(session) = session {
+            session.end("a disk was written past the tap");
+        }
+    }
+
+    /// What is attached.
+    pub fn attached(&self) -> AttachedVm {
+        let sealed = self.cutover.sealed();
+        let disk = |disk: &Arc<SourceDiskIo>| AttachedDisk {
+            disk_uuid: disk.uuid.clone(),
+            path: disk.path.display().to_string(),
+            capacity_bytes: ByteCount(disk.file.capacity()),
+            attached: !sealed,
+            untracked: disk.untracked.load(SeqCst),
+        };
+        let disks = self.inner().disks.iter().map(disk).collect();
+        AttachedVm { vm_uuid: self.vm.clone(), open: self.cutover.lock().open, disks }
+    }
+
+    /// The job that runs or waits for its TLS configuration.
+    pub fn job(&self) -> Option<(Id, JobSpec)> {
+        let inner = self.inner();
+        let job = inner.job.as_ref()?;
+        let spec = job.control.lock().expect("control").spec.clone();
+        Some((job.id.clone(), spec))
+    }
+
+    /// Ensures a job. The same again changes nothing but the lease; another one while a job
+    /// runs is refused.
+    pub fn ensure_job(&self, id: &Id, spec: JobSpec) -> Result<JobStatus> {
+        spec.check()?;
+        if spec.kind != JobKind::Replicate {
+            return Err(Problem::new(Code::UnsupportedKind, "only replicate is supported"));
+        }
+        let mut inner = self.inner();
+        if let Some(job) = inner.job.clone() {
+            if job.id != *id {
+                let text = format!("job {} holds the VM", job.id);
+                return Err(Problem::new(Code::VmBusy, text));
+            }
+            lease(&job, spec.generation)?;
+            let restart = {
+                let mut control = job.control.lock().expect("control");
+                if control.spec.disks != spec.disks {
+                    let text = "the job's disks cannot change: end it and begin another";
+                    return Err(Problem::new(Code::DiskChanged, text));
+                }
+                let moved = control.spec.receiver != spec.receiver;
+                let dials = control.dials.clone();
+                control.spec = JobSpec { dials, ..spec };
+                if moved { control.session.clone() } else { None }
+            };
+            if let Some(session) = restart {
+                session.end("the receiver has another address");
+            }
+            self.keep(&inner)?;
+            return Ok(status::status(&job, &self.cutover, &self.vm));
+        }
+        let job = self.make_job(&inner, id.clone(), spec)?;
+        inner.job = Some(job.clone());
+        self.keep(&inner)?;
+        Ok(status::status(&job, &self.cutover, &self.vm))
+    }
+
+    /// Raises the epoch of the disks and begins to track them.
+    fn make_job(&self, inner: &Inner, id: Id, spec: JobSpec) -> Result<Arc<Job>> {
+        if inner.disks.is_empty() {
+            return Err(Problem::new(Code::UnknownVm, "no disk of the VM is attached"));
+        }
+        let mut disks = Vec::new();
+        for pair in &spec.disks {
+            let found = inner.disks.iter().find(|known| known.uuid == pair.source_uuid);
+            let disk = found.cloned().ok_or_else(|| {
+                Problem::new(Code::UnknownDisk, format!("disk {}", pair.source_uuid))
+            })?;
+            if disk.file.capacity() != pair.capacity_bytes.0 {
+                let text = format!("disk {} has another capacity", pair.source_uuid);
+                return Err(Problem::new(Code::DiskChanged, text));
+            }
+            disks.push(JobDiskIo {
+                pair: pair.clone(),
+                disk,
+                sent: AtomicU64::new(0),
+                wire: AtomicU64::new(0),
+                skipped: AtomicU64::new(0),
+                compared: AtomicU64::new(0),
+            });
+        }
+        let known = |disk: &JobDiskIo| disk.disk.sidecar.lock().expect("sidecar").state.epoch;
+        let epoch = disks.iter().map(known).max().unwrap_or(0) + 1;
+        let job = Job::new(id, spec, disks, epoch);
+        job.raise_epoch(epoch).map_err(|e| Problem::storage("epoch", &e))?;
+        if !self.cutover.sealed() {
+            job.disks.iter().for_each(|disk| track(&disk.disk));
+        }
+        session::start(&job, &self.cutover);
+        Ok(job)
+    }
+
+    fn with_job<T>(&self, id: &Id, act: impl FnOnce(&Arc<Job>) -> Result<T>) -> Result<T> {
+        let job = self.inner().job.clone().filter(|job| job.id == *id);
+        act(&job.ok_or_else(|| Problem::new(Code::UnknownJob, format!("job {id}")))?)
+    }
+
+    /// The same for a command that carries its lease.
+    fn command(
+        &self,
+        id: &Id,
+        generation: u64,
+        act: impl FnOnce(&Arc<Job>) -> Result<()>,
+    ) -> Result<JobStatus> {
+        self.with_job(id, |job| {
+            lease(job, generation)?;
+            act(job)?;
+            Ok(status::status(job, &self.cutover, &self.vm))
+        })
+    }
+
+    /// Connections made from now on use this configuration. The caller's verifier has checked
+    /// that the peer's name is the one in the job.
+    pub fn install_tls(&self, id: &Id, tls: Arc<rustls::ClientConfig>) -> Result<()> {
+        self.with_job(id, |job| {
+            job.control.lock().expect("control").tls = Some(tls);
+            job.changed.notify_all();
+            Ok(())
+        })
+    }
+
+    /// Sets the dials; they are in force when this returns.
+    pub fn set_dials(&self, id: &Id, generation: u64, dials: Dials) -> Result<Dials> {
+        dials.check()?;
+        self.command(id, generation, |job| {
+            job.set_dials(dials);
+            self.keep(&self.inner())
+        })
+        .map(|status| status.dials)
+    }
+
+    /// Pauses both lanes; the connection stays.
+    pub fn pause(&self, id: &Id, generation: u64) -> Result<JobStatus> {
+        self.set_paused(id, generation, true)
+    }
+
+    /// Goes on after a pause.
+    pub fn resume(&self, id: &Id, generation: u64) -> Result<JobStatus> {
+        self.set_paused(id, generation, false)
+    }
+
+    fn set_paused(&self, id: &Id, generation: u64, paused: bool) -> Result<JobStatus> {
+        self.command(id, generation, |job| {
+            job.control.lock().expect("control").paused = paused;
+            self.keep(&self.inner())
+        })
+    }
+
+    /// Begins the hand-over; returns at once.
+    pub fn freeze(&self, id: &Id, generation: u64, token: u64) -> Result<JobStatus> {
+        self.command(id, generation, |job| {
+            let ready = landfall_core::ready::obstacles(&status::facts(job)).is_empty();
+            self.cutover.freeze(job, token, ready)
+        })
+    }
+
+    /// Seals the source and makes the receiver the owner. Repeatable.
+    pub fn hand_over(&self, id: &Id, generation: u64, token: u64) -> Result<JobStatus> {
+        self.command(id, generation, |job| self.cutover.hand_over(job, token))
+    }
+
+    /// Cancels the hand-over.
+    pub fn unfreeze(&self, id: &Id, generation: u64, token: u64) -> Result<JobStatus> {
+        self.command(id, generation, |job| self.cutover.unfreeze(job, token))
+    }
+
+    /// Ends the job; the taps pass through again. Repeatable.
+    pub fn stop_job(&self, id: &Id, generation: u64) -> Result<()> {
+        let mut inner = self.inner();
+        let Some(job) = inner.job.clone().filter(|job| job.id == *id) else { return Ok(()) };
+        lease(&job, generation)?;
+        job.stop();
+        inner.job = None;
+        self.cutover.cancel();
+        for disk in &job.disks {
+            disk.disk.book.lock().expect("book").forget();
+        }
+        self.keep(&inner)
+    }
+
+    /// State, rates and counters of the job.
+    pub fn status(&self, id: &Id) -> Result<JobStatus> {
+        self.with_job(id, |job| Ok(status::status(job, &self.cutover, &self.vm)))
+    }
+}
+
+/// Fences commands of an older holder of the job.
+fn lease(job: &Job, generation: u64) -> Result<()> {
+    let mut control = job.control.lock().expect("control");
+    let known = control.spec.generation;
+    if generation < known {
+        let text = format!("generation {generation} is older than {known}");
+        return Err(Problem::new(Code::StaleGeneration, text));
+    }
+    control.spec.generation = generation;
+    Ok(())
+}
+
+/// Tracking on first, then the look at what is allocated: a write between is noted by itself.
+fn track(disk: &SourceDiskIo) {
+    let mut book = disk.book.lock().expect("book");
+    book.forget();
+    book.track();
+    drop(book);
+    disk.file.each_data(|extent| disk.book.lock().expect("book").note_allocated(extent));
+    disk.untracked.store(false, SeqCst);
+}
