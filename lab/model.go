@@ -33,16 +33,13 @@ func (s *site) createModel() error {
 	esx.HardwareVersion = hardwareVersion
 	product := esx.HostSystem.Config.Product
 	product.Version, product.ApiVersion = hostVersion, "8.0.3.0"
-	if err := os.Setenv("TMPDIR", s.path("tmp")); err != nil {
-		return err
-	}
 	model := simulator.VPX()
 	model.Datacenter, model.Machine, model.Portgroup, model.Datastore = 0, 0, 0, 0
 	about := &model.ServiceContent.About
 	about.InstanceUuid = uuid.NewString()
 	about.Name, about.Version, about.ApiVersion, about.Build = "VMware vCenter Server", "8.0.3", "8.0.3.0", "24022515"
 	about.FullName = "VMware vCenter Server 8.0.3 build-24022515"
-	if err := model.Create(); err != nil {
+	if err := s.createBelowHome(model); err != nil {
 		return err
 	}
 	s.model, s.service = model, model.Service
@@ -81,6 +78,16 @@ func (s *site) createModel() error {
 		}
 	}
 	return nil
+}
+
+// createBelowHome keeps the simulator's own files out of the machine's temporary folder.
+func (s *site) createBelowHome(model *simulator.Model) error {
+	before := os.Getenv("TMPDIR")
+	if err := os.Setenv("TMPDIR", s.path("tmp")); err != nil {
+		return err
+	}
+	defer os.Setenv("TMPDIR", before)
+	return model.Create()
 }
 
 // addHost adds one host with its management address, datastores and networks.

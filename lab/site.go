@@ -35,6 +35,7 @@ type site struct {
 	siteConfig
 	self    types.ManagedObjectReference
 	service *simulator.Service
+	server  *simulator.Server
 	model   *simulator.Model
 	client  *vim25.Client
 	places  inventory

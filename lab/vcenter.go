@@ -47,10 +47,19 @@ func runVCenter(args []string) error {
 	case err = <-failed:
 	case <-signals:
 	}
+	s.close()
+	return err
+}
+
+// close ends what runs and stops listening. Pending long polls are not waited for.
+func (s *site) close() {
 	s.stopAll()
 	s.stopHosts()
+	if s.server != nil {
+		_ = s.server.Listener.Close()
+		s.server.CloseClientConnections()
+	}
 	s.model.Remove()
-	return err
 }
 
 // serve builds the inventory and opens vCenter's port and the control socket.
@@ -81,7 +90,7 @@ func (s *site) serve() (tls.Certificate, error) {
 	s.service.Listen = &url.URL{Host: address, User: url.UserPassword(s.User, s.Password)}
 	s.service.ServeMux = http.NewServeMux()
 	s.serveFolder()
-	s.service.NewServer()
+	s.server = s.service.NewServer()
 
 	control, err := net.Listen("unix", s.Control)
 	if err != nil {
