@@ -50,6 +50,12 @@ export const stages: readonly Stage[] = [
     minutesMax: 5,
   },
   { name: 'lint', commands: [[bin('eslint'), '.']], count: 'one', minutesMax: 5 },
+  {
+    name: 'vsphere-types',
+    commands: [['npm', 'run', '--silent', 'check:vsphere-types']],
+    count: 'one',
+    minutesMax: 3,
+  },
   vitest('unit', 10),
   {
     name: 'database',
