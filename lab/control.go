@@ -28,6 +28,8 @@ func (s *site) handler() http.Handler {
 		}
 	})
 	mux.HandleFunc("POST /vms/{name}/power", s.handlePower)
+	mux.HandleFunc("POST /vms/{name}/hold-power-on", s.handleHold)
+	mux.HandleFunc("GET /power-ons-held", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.holds.names()) })
 	mux.HandleFunc("PUT /datastores/{name}", s.handleDatastore)
 	mux.HandleFunc("GET /leaks", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.holdings()) })
 	return mux

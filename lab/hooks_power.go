@@ -19,6 +19,7 @@ const (
 // PowerOnVMTask attaches the storage policy's filter, starts the machine and then flips the state.
 func (s *site) PowerOnVMTask(ctx *simulator.Context, req *types.PowerOnVM_Task) soap.HasFault {
 	vm := vmOf(ctx, req.This)
+	s.holds.wait(vm.Name)
 	task := simulator.CreateTask(vm, "powerOn", func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
 		return nil, methodFault(s.powerOn(ctx, vm, req))
 	})

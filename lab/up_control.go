@@ -12,6 +12,12 @@ import (
 	"net/url"
 )
 
+// heldPowerOn is a power-on that waits because a test holds it back.
+type heldPowerOn struct {
+	Site string `json:"site"`
+	VM   string `json:"vm"`
+}
+
 func (l *lab) handler() http.Handler {
 	mux := http.NewServeMux()
 	wan := l.forward("wan")
@@ -50,14 +56,24 @@ func (l *lab) handler() http.Handler {
 		}
 		writeJSON(w, all)
 	})
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
+		held := []heldPowerOn{}
+		for _, site := range []string{sourceSite, destinationSite} {
+			var names []string
+			if !l.ask(w, r, site, "/power-ons-held", &names) {
+				return
+			}
+			for _, name := range names {
+				held = append(held, heldPowerOn{Site: site, VM: name})
+			}
+		}
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		children := map[string]int{}
 		for _, c := range l.children {
 			children[c.name] = c.cmd.Process.Pid
 		}
-		writeJSON(w, map[string]any{"ready": true, "net": l.net, "children": children})
+		writeJSON(w, map[string]any{"ready": true, "net": l.net, "children": children, "powerOnsHeld": held})
 	})
 	return mux
 }
