@@ -19,11 +19,18 @@ import (
 	"time"
 )
 
-const fakeVariable = "LAB_TEST_FAKE_REPLICATOR"
+const (
+	fakeVariable  = "LAB_TEST_FAKE_REPLICATOR"
+	asLabVariable = "LAB_TEST_AS_LAB"
+)
 
 func TestMain(m *testing.M) {
 	if os.Getenv(fakeVariable) != "" {
 		os.Exit(fakeReplicator(os.Args[1:]))
+	}
+	if os.Getenv(asLabVariable) != "" {
+		main()
+		return
 	}
 	os.Exit(m.Run())
 }

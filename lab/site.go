@@ -48,6 +48,7 @@ type site struct {
 	free     map[string]int64       // datastore name -> free bytes as told by a test
 	profiles *profileManager        // storage policies
 	filters  map[string]*filterInfo // installed IO filters by cluster moref
+	holds    *powerOnHolds          // power-ons that a test holds back
 }
 
 // inventory names the objects that the model creates once.
@@ -68,6 +69,7 @@ func newSite(config siteConfig) *site {
 		openedBy:   map[string]string{},
 		free:       map[string]int64{},
 		filters:    map[string]*filterInfo{},
+		holds:      newPowerOnHolds(),
 	}
 }
 
