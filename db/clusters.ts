@@ -1,7 +1,7 @@
 /** Clusters that were, or are being, configured as sources. */
 import { type FailureNote, type HostResult } from '../core/index.ts';
 import type { Cluster } from '../generated/prisma/client.ts';
-import { found, json, jsonOrNull, type Db } from './database.ts';
+import { found, json, jsonOrNull, type Database, type Db } from './database.ts';
 import { newId } from './new-id.ts';
 import { recordEvent } from './events.ts';
 
@@ -49,4 +49,14 @@ export async function updateCluster(db: Db, id: string, change: ClusterChange): 
   });
   await recordEvent(db, 'cluster.changed', { data: { clusterId: id, siteId: cluster.siteId, state: cluster.state } });
   return cluster;
+}
+
+/** Changes the result of one host; others that are written at the same time are kept. */
+export async function setHostResult(database: Database, clusterId: string, result: HostResult): Promise<void> {
+  await database.transaction(async (db) => {
+    await db.$queryRaw`SELECT id FROM cluster WHERE id = ${clusterId} FOR UPDATE`;
+    const cluster = await getCluster(db, clusterId);
+    const others = (cluster.hosts as unknown as HostResult[]).filter((host) => host.moref !== result.moref);
+    await updateCluster(db, clusterId, { hosts: [...others, result].sort((a, b) => a.name.localeCompare(b.name)) });
+  });
 }

@@ -3,7 +3,7 @@
  * the sample, the totals on the VM's migration, the counters per disk, and one event.
  */
 import type pg from 'pg';
-import type { ProgressReport } from '../core/index.ts';
+import type { Dials, ProgressReport } from '../core/index.ts';
 import { eventChannel, eventLock } from './events.ts';
 
 export interface Sample {
@@ -32,27 +32,34 @@ WITH sample AS (
   ON CONFLICT DO NOTHING
 ), totals AS (
   UPDATE vm_migration SET progress = $2::jsonb, ready = $3, dials_in_force = coalesce($4::jsonb, dials_in_force)
-  WHERE id = $1 AND ended_at IS NULL RETURNING migration_id
+  FROM migration WHERE vm_migration.id = $1 AND vm_migration.ended_at IS NULL AND migration.id = migration_id
+  RETURNING migration_id, coalesce(vm_migration.settings, migration.settings) AS desired
 ), counters AS (
   UPDATE disk SET progress = given.value, background_state = given.value->>'backgroundState'
   FROM jsonb_array_elements($5::jsonb) AS given
   WHERE disk.vm_migration_id = $1 AND disk.source_uuid = given.value->>'sourceUuid'
 ), locked AS MATERIALIZED (
-  SELECT migration_id, pg_advisory_xact_lock(${eventLock}) FROM totals
+  SELECT migration_id, desired, pg_advisory_xact_lock(${eventLock}) FROM totals
 ), told AS (
   INSERT INTO event (type, migration_id, vm_migration_id, data)
   SELECT 'vm-migration.progress', migration_id, $1, $2::jsonb FROM locked RETURNING id
 )
-SELECT pg_notify('${eventChannel}', id::text) FROM told`;
+SELECT pg_notify('${eventChannel}', told.id::text), locked.desired FROM told, locked`;
 
-export async function recordProgress(pool: pg.Pool, vmMigrationId: string, report: ProgressReport): Promise<void> {
-  await pool.query(writeSample, [
+/** Returns the dials that are wanted now, so that the writer notices a wish that did not arrive; null when it has ended. */
+export async function recordProgress(
+  pool: pg.Pool,
+  vmMigrationId: string,
+  report: ProgressReport,
+): Promise<Dials | null> {
+  const result = await pool.query<{ desired: Dials }>(writeSample, [
     vmMigrationId,
     JSON.stringify(report.vm),
     report.ready,
     report.dialsInForce === null ? null : JSON.stringify(report.dialsInForce),
     JSON.stringify(report.disks),
   ]);
+  return result.rows[0]?.desired ?? null;
 }
 
 /** Samples of one VM's migration, oldest first; at most `limit`, taken evenly over the time asked for. */

@@ -44,12 +44,15 @@ export interface PhaseChange {
   readonly reason?: Reason | null;
   readonly waitingFor?: string | null;
   readonly failure?: (FailureNote & { readonly step: string }) | null;
+  /** Do nothing unless the migration is in one of these steps: for those who report beside the workflow. */
+  readonly onlyDuring?: readonly Step[];
 }
 
 /** Writes where the workflow is. Saying the same twice changes nothing and tells nobody. */
 export async function setPhase(database: Database, id: string, change: PhaseChange): Promise<void> {
   await database.transaction(async (db) => {
     const before = await getVmMigration(db, id);
+    if (change.onlyDuring !== undefined && !change.onlyDuring.includes(before.step as Step)) return;
     const state = change.state ?? stateOfStep(change.step);
     const status = statusOf(state);
     const reason = change.reason ?? null;
@@ -81,6 +84,23 @@ export async function setPhase(database: Database, id: string, change: PhaseChan
   });
 }
 
+/** Shows trouble that a step meets, without changing where it is. Forgotten at the next phase. */
+export async function noteTrouble(
+  database: Database,
+  id: string,
+  trouble: { readonly code: string; readonly message: string },
+): Promise<void> {
+  const { step, state, reason } = await getVmMigration(database.prisma, id);
+  if (reasonCode(reason) === trouble.code) return;
+  await setPhase(database, id, {
+    step: step as Step,
+    state: state as State,
+    reason: { ...trouble, since: new Date().toISOString() },
+    waitingFor: trouble.message,
+    onlyDuring: [step as Step],
+  });
+}
+
 /** Facts that steps learn: addresses, morefs, times. Times that are there already are kept. */
 export type VmMigrationFacts = Pick<
   Prisma.VmMigrationUpdateInput,
@@ -109,10 +129,14 @@ export async function takeLease(db: Db, id: string): Promise<number> {
   return row.leaseGeneration;
 }
 
-/** A new hand-over token, greater than every earlier one of this VM's source disks. */
+/** A new hand-over token, greater than every earlier one of this VM, also of earlier migrations of it. */
 export async function takeHandOverToken(db: Db, id: string): Promise<bigint> {
-  const row = await db.vmMigration.update({ where: { id }, data: { handOverToken: { increment: 1 } } });
-  return row.handOverToken;
+  const vm = await getVmMigration(db, id);
+  const same = { sourceSiteId: vm.sourceSiteId, vmInstanceUuid: vm.vmInstanceUuid };
+  const { _max } = await db.vmMigration.aggregate({ where: same, _max: { handOverToken: true } });
+  const token = (_max.handOverToken ?? 0n) + 1n;
+  await db.vmMigration.update({ where: { id }, data: { handOverToken: token } });
+  return token;
 }
 
 /** Keeps what the user wants of the dials; null follows the migration's again. */

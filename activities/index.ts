@@ -1,0 +1,22 @@
+/**
+ * All activities of the management server, made of the services that they work with. Start reading at
+ * `contracts/activities.ts`, which says what each promises.
+ */
+import type { AllActivities } from '../contracts/activities.ts';
+import { clusterActivities } from './cluster/index.ts';
+import { recordsActivities } from './records/index.ts';
+import { replicationActivities } from './replication/index.ts';
+import type { Services } from './services.ts';
+import { vsphereActivities } from './vsphere/index.ts';
+
+export { activityInterceptor } from './interceptor.ts';
+export { openServices, type Services, type WorkerSettings } from './services.ts';
+
+export function makeActivities(services: Services): AllActivities {
+  return {
+    ...recordsActivities(services),
+    ...vsphereActivities(services),
+    ...replicationActivities(services),
+    ...clusterActivities(services),
+  };
+}

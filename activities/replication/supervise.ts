@@ -1,0 +1,170 @@
+/**
+ * Follows a replication job once a second: writes progress, keeps the dials as wanted, signs certificates,
+ * finds the job again after any loss. The job itself runs without it; when it ends, the job goes on.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ReplicationActivities, SuperviseResult, SuperviseUntil } from '../../contracts/activities.ts';
+import { MigrationError, failureNote, hasCode, isRetryable, limits, type Reason } from '../../core/index.ts';
+import type { ControlClient, JobStatus } from '../../dataplane/client/index.ts';
+import { recordProgress, setPhase, takeLease } from '../../db/index.ts';
+import { callOptions, cancellationSignal } from '../call-options.ts';
+import { readPlan } from '../plan.ts';
+import type { Services } from '../services.ts';
+import { ensureJob, signIfAsked } from './ensure-job.ts';
+import { normalDials, progressOf, sameDials } from './progress.ts';
+import { findSourceAgent, isUnknownJob, openAgent } from './source-agent.ts';
+import { watchSourceVm, type SourceWatch } from './source-watch.ts';
+
+type SuperviseInput = Parameters<ReplicationActivities['superviseReplication']>[0];
+
+/** What one supervisor holds while it is attached. */
+interface Attachment {
+  readonly client: ControlClient;
+  readonly generation: number;
+  status: JobStatus;
+}
+
+/** After so many failed looks the VM may be elsewhere: find its host anew. */
+const failedLooksMax = 5;
+
+export async function superviseReplication(services: Services, input: SuperviseInput): Promise<SuperviseResult> {
+  const endsAtMs = Date.now() + input.detachAfterSeconds * 1000;
+  const watch = watchSourceVm(services, input.vmMigrationId);
+  const reporter = makeReporter(services, input);
+  let attachment: Attachment | undefined;
+  let failedLooks = 0;
+  try {
+    while (Date.now() < endsAtMs) {
+      const beganAtMs = Date.now();
+      try {
+        attachment ??= await attach(services, input.vmMigrationId);
+        const result = await look(services, input, attachment, watch, reporter);
+        if (result !== null) return result;
+        failedLooks = 0;
+      } catch (error) {
+        cancellationSignal().throwIfAborted();
+        if (!isPassing(error)) throw error;
+        failedLooks += 1;
+        const lost = await reporter.trouble(error);
+        if (lost && input.until === 'not-ready') return { outcome: 'not-ready' };
+        if (isUnknownJob(error) || hasCode(error, 'STALE_GENERATION') || failedLooks >= failedLooksMax) {
+          await attachment?.client.close();
+          attachment = undefined;
+          failedLooks = 0;
+        }
+      }
+      const restMs = Math.max(50, limits.supervisePollMs - (Date.now() - beganAtMs));
+      await sleep(restMs, undefined, { signal: cancellationSignal() });
+    }
+    return { outcome: 'detached' };
+  } finally {
+    await attachment?.client.close();
+  }
+}
+
+/** A new lease, so that whoever supervised before cannot command any more. */
+async function attach(services: Services, vmMigrationId: string): Promise<Attachment> {
+  const generation = await takeLease(services.database.prisma, vmMigrationId);
+  const plan = await readPlan(services, vmMigrationId);
+  const client = openAgent(services, await findSourceAgent(services, plan));
+  try {
+    return { client, generation, status: await ensureJob(services, client, plan, generation) };
+  } catch (error) {
+    await client.close();
+    throw error;
+  }
+}
+
+async function look(
+  services: Services,
+  { vmMigrationId, until }: SuperviseInput,
+  attachment: Attachment,
+  watch: SourceWatch,
+  reporter: Reporter,
+): Promise<SuperviseResult | null> {
+  const { client, generation } = attachment;
+  const seen = await client.getJob(vmMigrationId, callOptions());
+  if (seen.generation > generation) {
+    throw new MigrationError('STALE_GENERATION', 'Another supervisor follows this job now');
+  }
+  const status = await signIfAsked(services, client, vmMigrationId, generation, seen);
+  attachment.status = status;
+  await reporter.say(status);
+  const report = progressOf(status, new Date());
+  const desired = await recordProgress(services.database.pool, vmMigrationId, report);
+  if (desired !== null && !sameDials(desired, normalDials(status.dials))) {
+    await client.setDials(vmMigrationId, generation, desired, callOptions());
+  }
+  if (status.state === 'failed') return failedResult(status);
+  const change = await watch.look();
+  if (change !== null) return { outcome: 'aborted', failure: change };
+  return reached(status, until);
+}
+
+function reached(status: JobStatus, until: SuperviseUntil): SuperviseResult | null {
+  const { ready } = status.ready;
+  if (until === 'ready') return ready ? { outcome: 'ready' } : null;
+  return ready ? null : { outcome: 'not-ready' };
+}
+
+function failedResult(status: JobStatus): SuperviseResult {
+  const message = status.reason?.message ?? 'The replicator gave no reason';
+  if (status.reason?.code === 'DISK_CHANGED') {
+    return { outcome: 'aborted', failure: failureNote(new MigrationError('SOURCE_DISK_CHANGED', message)) };
+  }
+  throw new MigrationError('REPLICATION_FAILED', message);
+}
+
+/** What gets better by itself or after a person has looked: shown, and tried again. */
+function isPassing(error: unknown): boolean {
+  const passing = ['AGENT_NOT_ENROLLED', 'STALE_GENERATION', 'AGENT_CERTIFICATE_EXPIRED'] as const;
+  return isRetryable(error) || hasCode(error, ...passing) || isUnknownJob(error);
+}
+
+interface Reporter {
+  say(status: JobStatus): Promise<void>;
+  /** Returns whether replication has to be called interrupted. */
+  trouble(error: unknown): Promise<boolean>;
+}
+
+/** Writes the state only when it changes. What the workflow says in other phases is never touched. */
+function makeReporter(services: Services, { vmMigrationId, until }: SuperviseInput): Reporter {
+  const quietLooks = 2;
+  let written = '';
+  let troubles = 0;
+  async function write(reason: Reason | null): Promise<void> {
+    const key = reason?.code ?? '';
+    if (until !== 'ready' || key === written) return;
+    const state = reason === null ? 'Replicating disks' : 'Waiting for data';
+    await setPhase(services.database, vmMigrationId, {
+      step: 'replicate',
+      state,
+      reason,
+      waitingFor: reason?.message ?? null,
+      onlyDuring: ['replicate'],
+    });
+    written = key;
+  }
+  return {
+    async say(status) {
+      troubles = 0;
+      await write(reasonOf(status));
+    },
+    async trouble(error) {
+      troubles += 1;
+      if (troubles <= quietLooks) return false;
+      const { code, message } = failureNote(error);
+      await write({ code, message, since: new Date().toISOString() });
+      return true;
+    },
+  };
+}
+
+function reasonOf(status: JobStatus): Reason | null {
+  if (status.state === 'running' || status.state === 'comparing') return null;
+  const since = new Date().toISOString();
+  if (status.reason) return status.reason;
+  if (status.state === 'paused') return { code: 'PAUSED', message: 'Replication is paused', since };
+  if (status.state === 'interrupted') return { code: 'INTERRUPTED', message: 'The connection is interrupted', since };
+  return null;
+}
