@@ -81,7 +81,7 @@ export async function startLab(options: {
   await writeFile(scenarioFile, JSON.stringify(options.scenario, null, 2));
   const child = spawn(
     join(build, 'lab'),
-    ['up', '--home', options.home, '--net', options.net, '--build', build, '--scenario', scenarioFile],
+    ['up', '--home', join(options.home, 'world'), '--net', options.net, '--build', build, '--scenario', scenarioFile],
     { stdio: ['ignore', 'pipe', 'pipe'] },
   );
   const logFile = join(options.home, 'lab.log');
