@@ -19,7 +19,7 @@ export class VsphereFault extends MigrationError {
 
   constructor(what: string, fault: FaultDetail, message: string) {
     const faultType = fault._type ?? 'MethodFault';
-    super(codeOf(faultType), `${what}: ${message.trim() || faultType}`, { details: { faultType } });
+    super(codeOf(faultType), `${what}: ${describe(faultType, fault, message)}`, { details: { faultType } });
     this.faultType = faultType;
     this.fault = fault;
   }
@@ -49,6 +49,7 @@ const codesByFault: readonly (readonly [string, ErrorCode])[] = [
   ['RequestCanceled', 'VSPHERE_TIMEOUT'],
   ['HostCommunication', 'VSPHERE_UNREACHABLE'],
   ['InvalidState', 'VSPHERE_INVALID_STATE'],
+  ['ToolsUnavailable', 'VSPHERE_INVALID_STATE'],
   ['MethodNotFound', 'VSPHERE_FAULT'],
   ['InvalidVmConfig', 'VSPHERE_INVALID_ARGUMENT'],
   ['InvalidArgument', 'VSPHERE_INVALID_ARGUMENT'],
@@ -57,6 +58,13 @@ const codesByFault: readonly (readonly [string, ErrorCode])[] = [
   ['DuplicateName', 'VSPHERE_INVALID_ARGUMENT'],
   ['AlreadyExists', 'VSPHERE_INVALID_ARGUMENT'],
 ];
+
+/** Some servers put what happened only into the fault's own fields. */
+function describe(faultType: string, fault: FaultDetail, message: string): string {
+  const reason = fault['reason'];
+  const text = message.trim() || faultType;
+  return typeof reason === 'string' && reason !== '' && !text.includes(reason) ? `${text} (${reason})` : text;
+}
 
 function codeOf(faultType: string): ErrorCode {
   return codesByFault.find(([family]) => isFaultOf(faultType, family))?.[1] ?? 'VSPHERE_FAULT';

@@ -8,6 +8,7 @@
  */
 export type { Caller, CallOptions } from './call.ts';
 export * from './datastore-files.ts';
+export { downloadFile, readFile, uploadFile, type UploadOptions } from './datastore-transfer.ts';
 export * from './disks.ts';
 export { probe, type ProbeResult } from './endpoint.ts';
 export { isFault, VsphereFault } from './faults.ts';

@@ -20,11 +20,11 @@ export interface Transport {
 }
 
 export interface SendOptions {
-  readonly method: 'GET' | 'HEAD' | 'PUT' | 'POST';
+  readonly method: 'GET' | 'PUT' | 'POST';
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: Dispatcher.DispatchOptions['body'];
-  /** Longest time without an answer's head or between two pieces of its body. */
+  /** Longest time without an answer's head or between two pieces of its body; 0 leaves it to the signal. */
   readonly idleTimeoutMs: number;
   readonly signal?: AbortSignal | undefined;
 }

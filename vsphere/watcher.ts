@@ -48,6 +48,8 @@ interface Watch {
 const waitSecondsMax = 20;
 const answerGraceMs = 30_000;
 const retryPauseMs = 1_000;
+/** A collector that cannot be destroyed goes with the session. */
+const farewellMs = 5_000;
 
 export function createWatcher(session: Caller): Watcher {
   const watches = new Set<Watch>();
@@ -69,7 +71,7 @@ export function createWatcher(session: Caller): Watcher {
     version = '';
     spentFilters = [];
     for (const watch of watches) watch.filter = watch.armed = undefined;
-    if (old) await session.call(old, 'DestroyPropertyCollector', {}).catch(() => undefined);
+    if (old) await session.call(old, 'DestroyPropertyCollector', {}, { timeoutMs: farewellMs }).catch(() => undefined);
   };
 
   const read = async (watch: Watch): Promise<void> => {
