@@ -3,10 +3,10 @@
 import { MigrationError } from '../../core/index.ts';
 import type { ErrorCode, RetryClass } from '../../core/index.ts';
 import type { AgentEndpoint } from './agent-connection.ts';
-import type { AgentProblem } from './control-types.ts';
+import type { AgentCode, AgentProblem } from './control-types.ts';
 
 /** Codes of the replicator that mean the same in the product's own table. All others become REPLICATOR_REFUSED. */
-const sharedCodes: Readonly<Record<string, ErrorCode>> = {
+const sharedCodes: Readonly<Partial<Record<AgentCode, ErrorCode>>> = {
   STALE_GENERATION: 'STALE_GENERATION',
   DISK_SEALED: 'DISK_SEALED',
   DISK_MISSING: 'DISK_MISSING',
@@ -42,8 +42,9 @@ export function problemError(document: unknown, status: number, endpoint: AgentE
 }
 
 /** Whether an error is an agent's refusal with one of these codes of the control API, for instance `UNKNOWN_JOB`. */
-export function hasAgentCode(error: unknown, ...codes: readonly string[]): boolean {
-  return error instanceof MigrationError && codes.includes(String(error.details['agentCode']));
+export function hasAgentCode(error: unknown, ...codes: readonly AgentCode[]): boolean {
+  const texts: readonly string[] = codes;
+  return error instanceof MigrationError && texts.includes(String(error.details['agentCode']));
 }
 
 /** The error of a connection that failed or broke. */

@@ -4,1666 +4,1628 @@
  */
 
 export interface paths {
-  '/v1/agent': {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
+    "/v1/agent": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Who this agent is; answered before enrolment too. */
+        get: operations["agent"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
     };
-    /** Who this agent is; answered before enrolment too. */
-    get: operations['agent'];
-    put?: never;
-    post?: never;
-    delete?: never;
-    options?: never;
-    head?: never;
-    patch?: never;
-    trace?: never;
-  };
-  '/v1/attach': {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
+    "/v1/attach": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Put the tap in front of a disk. */
+        post: operations["attach"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
     };
-    get?: never;
-    put?: never;
-    /** Put the tap in front of a disk. */
-    post: operations['attach'];
-    delete?: never;
-    options?: never;
-    head?: never;
-    patch?: never;
-    trace?: never;
-  };
-  '/v1/attachments': {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
+    "/v1/attachments": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What is attached. */
+        get: operations["attachments"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
     };
-    /** What is attached. */
-    get: operations['attachments'];
-    put?: never;
-    post?: never;
-    delete?: never;
-    options?: never;
-    head?: never;
-    patch?: never;
-    trace?: never;
-  };
-  '/v1/closed': {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
+    "/v1/closed": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The VM's side is gone. */
+        post: operations["closed"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
     };
-    get?: never;
-    put?: never;
-    /** The VM's side is gone. */
-    post: operations['closed'];
-    delete?: never;
-    options?: never;
-    head?: never;
-    patch?: never;
-    trace?: never;
-  };
-  '/v1/detach': {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
+    "/v1/detach": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Take the tap away. */
+        post: operations["detach"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
     };
-    get?: never;
-    put?: never;
-    /** Take the tap away. */
-    post: operations['detach'];
-    delete?: never;
-    options?: never;
-    head?: never;
-    patch?: never;
-    trace?: never;
-  };
-  '/v1/enrol/begin': {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
+    "/v1/enrol/begin": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Begin an enrolment, or a renewal over mutual TLS. */
+        post: operations["enrol_begin"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
     };
-    get?: never;
-    put?: never;
-    /** Begin an enrolment, or a renewal over mutual TLS. */
-    post: operations['enrol_begin'];
-    delete?: never;
-    options?: never;
-    head?: never;
-    patch?: never;
-    trace?: never;
-  };
-  '/v1/enrol/complete': {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
+    "/v1/enrol/complete": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Complete it over the same connection. */
+        post: operations["enrol_complete"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
     };
-    get?: never;
-    put?: never;
-    /** Complete it over the same connection. */
-    post: operations['enrol_complete'];
-    delete?: never;
-    options?: never;
-    head?: never;
-    patch?: never;
-    trace?: never;
-  };
-  '/v1/jobs/{jobId}': {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
+    "/v1/jobs/{jobId}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** State, rates, counters and hand-over of a job. */
+        get: operations["get_job"];
+        /** Ensure a job. Repeatable; a higher generation takes it over. */
+        put: operations["put_job"];
+        post?: never;
+        /** End a job and forget it. Repeatable. */
+        delete: operations["delete_job"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
     };
-    /** State, rates, counters and hand-over of a job. */
-    get: operations['get_job'];
-    /** Ensure a job. Repeatable; a higher generation takes it over. */
-    put: operations['put_job'];
-    post?: never;
-    /** End a job and forget it. Repeatable. */
-    delete: operations['delete_job'];
-    options?: never;
-    head?: never;
-    patch?: never;
-    trace?: never;
-  };
-  '/v1/jobs/{jobId}/certificate': {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
+    "/v1/jobs/{jobId}/certificate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Answer the job's signing request. */
+        put: operations["put_certificate"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
     };
-    get?: never;
-    /** Answer the job's signing request. */
-    put: operations['put_certificate'];
-    post?: never;
-    delete?: never;
-    options?: never;
-    head?: never;
-    patch?: never;
-    trace?: never;
-  };
-  '/v1/jobs/{jobId}/dials': {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
+    "/v1/jobs/{jobId}/dials": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Set the dials; the answer says what is in force. */
+        put: operations["put_dials"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
     };
-    get?: never;
-    /** Set the dials; the answer says what is in force. */
-    put: operations['put_dials'];
-    post?: never;
-    delete?: never;
-    options?: never;
-    head?: never;
-    patch?: never;
-    trace?: never;
-  };
-  '/v1/jobs/{jobId}/freeze': {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
+    "/v1/jobs/{jobId}/freeze": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Begin the hand-over: residue, barrier, roots. Follow it by the status. */
+        post: operations["freeze"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
     };
-    get?: never;
-    put?: never;
-    /** Begin the hand-over: residue, barrier, roots. Follow it by the status. */
-    post: operations['freeze'];
-    delete?: never;
-    options?: never;
-    head?: never;
-    patch?: never;
-    trace?: never;
-  };
-  '/v1/jobs/{jobId}/hand-over': {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
+    "/v1/jobs/{jobId}/hand-over": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Seal the source and make the receiver the owner. Answers when that is persisted. */
+        post: operations["hand_over"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
     };
-    get?: never;
-    put?: never;
-    /** Seal the source and make the receiver the owner. Answers when that is persisted. */
-    post: operations['hand_over'];
-    delete?: never;
-    options?: never;
-    head?: never;
-    patch?: never;
-    trace?: never;
-  };
-  '/v1/jobs/{jobId}/pause': {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
+    "/v1/jobs/{jobId}/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Pause the job. */
+        post: operations["pause"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
     };
-    get?: never;
-    put?: never;
-    /** Pause the job. */
-    post: operations['pause'];
-    delete?: never;
-    options?: never;
-    head?: never;
-    patch?: never;
-    trace?: never;
-  };
-  '/v1/jobs/{jobId}/resume': {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
+    "/v1/jobs/{jobId}/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Go on after a pause. */
+        post: operations["resume"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
     };
-    get?: never;
-    put?: never;
-    /** Go on after a pause. */
-    post: operations['resume'];
-    delete?: never;
-    options?: never;
-    head?: never;
-    patch?: never;
-    trace?: never;
-  };
-  '/v1/jobs/{jobId}/unfreeze': {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
+    "/v1/jobs/{jobId}/unfreeze": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Cancel the hand-over: the source goes on. */
+        post: operations["unfreeze"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
     };
-    get?: never;
-    put?: never;
-    /** Cancel the hand-over: the source goes on. */
-    post: operations['unfreeze'];
-    delete?: never;
-    options?: never;
-    head?: never;
-    patch?: never;
-    trace?: never;
-  };
-  '/v1/receiver': {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
+    "/v1/receiver": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** State of the receiver. */
+        get: operations["receiver"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
     };
-    /** State of the receiver. */
-    get: operations['receiver'];
-    put?: never;
-    post?: never;
-    delete?: never;
-    options?: never;
-    head?: never;
-    patch?: never;
-    trace?: never;
-  };
-  '/v1/receiver/disks': {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
+    "/v1/receiver/disks": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Open the destination disks. DISK_MISSING names those that are not there. */
+        put: operations["put_disks"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
     };
-    get?: never;
-    /** Open the destination disks. DISK_MISSING names those that are not there. */
-    put: operations['put_disks'];
-    post?: never;
-    delete?: never;
-    options?: never;
-    head?: never;
-    patch?: never;
-    trace?: never;
-  };
-  '/v1/vms': {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
+    "/v1/vms": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The VMs whose disks are attached. */
+        get: operations["list_vms"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
     };
-    /** The VMs whose disks are attached. */
-    get: operations['list_vms'];
-    put?: never;
-    post?: never;
-    delete?: never;
-    options?: never;
-    head?: never;
-    patch?: never;
-    trace?: never;
-  };
 }
 export type webhooks = Record<string, never>;
 export interface components {
-  schemas: {
-    /** @description Answer of `GET /v1/agent`, readable before enrolment. */
-    AgentStatus: {
-      /** @description Stable identifier of this agent, made at its first start or given to it. */
-      agentId: string;
-      /** @description Whether a certificate of the installation's authority is in force. */
-      enrolled: boolean;
-      /** @description When that certificate ends, ISO 8601. */
-      notAfter?: string | null;
-      /** @description Host daemon or receiver. */
-      role: components['schemas']['Role'];
-      /** @description Version of the program. */
-      version: string;
+    schemas: {
+        /** @description Answer of `GET /v1/agent`, readable before enrolment. */
+        AgentStatus: {
+            /** @description Stable identifier of this agent, made at its first start or given to it. */
+            agentId: string;
+            /** @description Whether a certificate of the installation's authority is in force. */
+            enrolled: boolean;
+            /** @description When that certificate ends, ISO 8601. */
+            notAfter?: string | null;
+            /** @description Host daemon or receiver. */
+            role: components["schemas"]["Role"];
+            /** @description Version of the program. */
+            version: string;
+        };
+        /** @description Where the hypervisor finds the disk from now on. */
+        AttachAnswer: {
+            /** @description Unix socket that speaks NBD; the export name is empty. */
+            nbdSocket: string;
+        };
+        /** @description Hypervisor face: put the tap in front of a disk. */
+        AttachRequest: {
+            /** @description Its capacity. */
+            capacityBytes: components["schemas"]["ByteCount"];
+            /** @description The disk's backing UUID. */
+            diskUuid: components["schemas"]["Uuid"];
+            /** @description Flat file of the disk on this host. */
+            path: string;
+            /** @description The VM. */
+            vmUuid: components["schemas"]["Uuid"];
+        };
+        /** @description One attached disk. */
+        AttachedDisk: {
+            /** @description Whether the tap serves it (false while the source process is being started). */
+            attached: boolean;
+            /** @description Its capacity. */
+            capacityBytes: components["schemas"]["ByteCount"];
+            /** @description The disk's backing UUID. */
+            diskUuid: components["schemas"]["Uuid"];
+            /** @description Flat file of the disk on this host. */
+            path: string;
+            /** @description Whether writes went past the map, so that the next job compares the whole disk. */
+            untracked: boolean;
+        };
+        /** @description A VM with at least one attached disk. */
+        AttachedVm: {
+            /** @description Its attached disks. */
+            disks: components["schemas"]["AttachedDisk"][];
+            /** @description Whether the VM's side has the disks open, so that writes may come. */
+            open: boolean;
+            /** @description The VM. */
+            vmUuid: components["schemas"]["Uuid"];
+        };
+        /**
+         * @description A number of bytes. In JSON a decimal string, because 64 bits do not fit a JSON number.
+         * @example 2147483648
+         */
+        ByteCount: string;
+        /** @description Hypervisor face: the VM's side is gone, nobody writes any more. */
+        ClosedRequest: {
+            /** @description The VM. */
+            vmUuid: components["schemas"]["Uuid"];
+        };
+        /**
+         * @description Stable codes of everything the replicator refuses.
+         * @enum {string}
+         */
+        Code: "BAD_REQUEST" | "ENROL_PROOF_WRONG" | "FORBIDDEN" | "NOT_FOUND" | "METHOD_NOT_ALLOWED" | "UNKNOWN_JOB" | "UNKNOWN_VM" | "UNKNOWN_DISK" | "DISK_SEALED" | "DISK_CHANGED" | "DISK_MISSING" | "VM_BUSY" | "STALE_GENERATION" | "STALE_TOKEN" | "NOT_CLOSED" | "NOT_READY" | "NOT_FROZEN" | "HANDED_OFF" | "NOT_ENROLLED" | "ENROL_NOT_BEGUN" | "ENROL_SECRET_MISSING" | "CERTIFICATE_WRONG" | "UNSUPPORTED_KIND" | "STORAGE_FAILED" | "INTERNAL" | "SOURCE_UNAVAILABLE" | "TIMED_OUT";
+        /** @description Hypervisor face: take the tap away again. */
+        DetachRequest: {
+            /** @description The disk's backing UUID. */
+            diskUuid: components["schemas"]["Uuid"];
+            /** @description The VM. */
+            vmUuid: components["schemas"]["Uuid"];
+        };
+        /** @description The dials of a migration. */
+        Dials: {
+            /**
+             * Format: int32
+             * @description Absolute cap of the delay that write throttling may add to one write.
+             */
+            addedWriteLatencyMsMax?: number | null;
+            bytesPerSecondMax?: null | components["schemas"]["ByteCount"];
+            /**
+             * Format: int32
+             * @description 0 pauses the background, 50 takes the capacity and yields to the guest, 100 never yields.
+             */
+            replicationRate?: number;
+            /**
+             * Format: int32
+             * @description 0 never slows the guest; above, writes that dirty clean blocks are paced.
+             */
+            writeThrottling?: number;
+        };
+        /** @description New dials. */
+        DialsBody: components["schemas"]["Dials"] & {
+            /**
+             * Format: int64
+             * @description Lease generation.
+             */
+            generation: number;
+        };
+        /** @description What is in force after a change of the dials. */
+        DialsInForce: {
+            /** @description The dials in force. */
+            inForce: components["schemas"]["Dials"];
+        };
+        /** @description A disk of the job: source and destination are different disks with different UUIDs. */
+        DiskPair: {
+            /** @description Capacity of both. */
+            capacityBytes: components["schemas"]["ByteCount"];
+            /** @description UUID of the destination disk at the receiver. */
+            destinationUuid: components["schemas"]["Uuid"];
+            /** @description UUID of the attached source disk. */
+            sourceUuid: components["schemas"]["Uuid"];
+        };
+        /** @description First call of an enrolment or a renewal. */
+        EnrolBegin: {
+            /**
+             * @description Base64 of HMAC-SHA256(secret, "landfall enrol server v1" || exporter || agent's SPKI).
+             *     Not needed for a renewal over mutual TLS.
+             */
+            proof?: string | null;
+        };
+        /** @description The agent's signing request and its own proof of the secret. */
+        EnrolBegun: {
+            /** @description PKCS #10 request for the agent's own key. */
+            csrPem: string;
+            /**
+             * @description Base64 of HMAC-SHA256(secret, "landfall enrol agent v1" || exporter || agent's SPKI);
+             *     absent in a renewal.
+             */
+            proof?: string | null;
+        };
+        /** @description Second call: the certificate the authority signed. */
+        EnrolComplete: {
+            /** @description The authority every later peer must chain to. */
+            authorityPem: string;
+            /** @description The agent's certificate, followed by intermediates if there are any. */
+            certificatePem: string;
+        };
+        /** @description A command that carries only its lease generation. */
+        GenerationBody: {
+            /**
+             * Format: int64
+             * @description Lease generation.
+             */
+            generation: number;
+        };
+        /** @description The hand-over of all disks of the VM. */
+        Handover: {
+            /** @description When the receiver had persisted ACTIVE, ISO 8601. */
+            activeAt?: string | null;
+            /**
+             * Format: int64
+             * @description From freeze accepted to ACTIVE persisted.
+             */
+            dataPathMs?: number | null;
+            /** @description Per disk. */
+            disks: components["schemas"]["HandoverDisk"][];
+            /** @description When freeze was accepted, ISO 8601. */
+            frozenAt?: string | null;
+            /** @description How far it is. */
+            state: components["schemas"]["HandoverState"];
+            /**
+             * Format: int64
+             * @description Token E; 0 before the first freeze.
+             */
+            token: number;
+        };
+        /** @description Roots of one disk. */
+        HandoverDisk: {
+            /** @description Root at the destination, from its disk, hexadecimal. */
+            destinationRoot?: string | null;
+            /** @description UUID of the destination disk. */
+            destinationUuid: components["schemas"]["Uuid"];
+            /** @description Whether both are known and equal. */
+            equal: boolean;
+            /**
+             * Format: int64
+             * @description Chunks sent again because they differed at the barrier.
+             */
+            repairedChunks: number;
+            /** @description Root of the hash tree at the source, hexadecimal. */
+            sourceRoot?: string | null;
+            /** @description UUID of the source disk. */
+            sourceUuid: components["schemas"]["Uuid"];
+        };
+        /**
+         * @description Progress of a hand-over.
+         * @enum {string}
+         */
+        HandoverState: "none" | "freezing" | "frozen" | "roots-equal" | "roots-differ" | "handed-off" | "active" | "cancelled";
+        /** @description An identifier of the control plane, for example `vmm_0197...`. */
+        Id: string;
+        /** @description Certificate of the source process for its data connections. */
+        JobCertificate: {
+            /** @description The authority the receiver must chain to. */
+            authorityPem: string;
+            /** @description Certificate for the key of `csrPem`. */
+            certificatePem: string;
+            /**
+             * Format: int64
+             * @description Lease generation.
+             */
+            generation: number;
+        };
+        /** @description Counters of one disk. */
+        JobDisk: {
+            /** @description Bytes that are not holes at the source. */
+            allocatedBytes: components["schemas"]["ByteCount"];
+            /** @description Capacity of both. */
+            capacityBytes: components["schemas"]["ByteCount"];
+            /** @description Bytes compared by hash instead of sent. */
+            comparedBytes: components["schemas"]["ByteCount"];
+            /** @description Background bytes durable at the destination or known to be equal. */
+            copiedBytes: components["schemas"]["ByteCount"];
+            /** @description UUID of the destination disk. */
+            destinationUuid: components["schemas"]["Uuid"];
+            /** @description Written by the guest and not yet durable at the destination. */
+            dirtyBytes: components["schemas"]["ByteCount"];
+            /** @description Everything the destination still lacks. */
+            remainingBytes: components["schemas"]["ByteCount"];
+            /** @description Logical bytes sent again after an interruption. */
+            resentBytes: components["schemas"]["ByteCount"];
+            /** @description Logical bytes sent. */
+            sentBytes: components["schemas"]["ByteCount"];
+            /** @description Zeroes and holes that were not sent. */
+            skippedBytes: components["schemas"]["ByteCount"];
+            /** @description UUID of the source disk. */
+            sourceUuid: components["schemas"]["Uuid"];
+            /** @description Bytes on the wire. */
+            wireBytes: components["schemas"]["ByteCount"];
+        };
+        /**
+         * @description What a job does.
+         * @enum {string}
+         */
+        JobKind: "replicate" | "verify" | "observe" | "probe";
+        /** @description The desired job. Putting it again changes nothing; a higher generation takes the job over. */
+        JobSpec: {
+            /** @description Dials to begin with. */
+            dials?: components["schemas"]["Dials"];
+            /** @description At least one disk. */
+            disks: components["schemas"]["DiskPair"][];
+            /**
+             * Format: int64
+             * @description Lease generation: fences commands of an older holder of the job.
+             */
+            generation: number;
+            /** @description What to do. */
+            kind: components["schemas"]["JobKind"];
+            receiver?: null | components["schemas"]["ReceiverAddress"];
+            /** @description The migration, as it stands in the certificates. */
+            vmMigrationId: components["schemas"]["Id"];
+            /** @description The VM whose disks are attached. */
+            vmUuid: components["schemas"]["Uuid"];
+        };
+        /**
+         * @description State of a job.
+         * @enum {string}
+         */
+        JobState: "awaiting-certificate" | "connecting" | "comparing" | "running" | "paused" | "interrupted" | "freezing" | "frozen" | "handed-off" | "active" | "failed";
+        /** @description Everything a follower of a job needs. */
+        JobStatus: {
+            /** @description Whether every allocated byte was sent or compared at least once. */
+            backgroundComplete: boolean;
+            /** @description Signing request while `state` is `awaiting-certificate`. */
+            csrPem?: string | null;
+            /** @description Dials in force. */
+            dials: components["schemas"]["Dials"];
+            /** @description Per disk. */
+            disks: components["schemas"]["JobDisk"][];
+            /**
+             * Format: int64
+             * @description Epoch of the source: higher after every start or loss of trust.
+             */
+            epoch: number;
+            /**
+             * Format: int64
+             * @description Highest lease generation seen.
+             */
+            generation: number;
+            /** @description The hand-over. */
+            handover: components["schemas"]["Handover"];
+            /** @description The job. */
+            jobId: components["schemas"]["Id"];
+            /** @description What it does. */
+            kind: components["schemas"]["JobKind"];
+            projected?: null | components["schemas"]["Projection"];
+            /** @description Measured rates. */
+            rates: components["schemas"]["Rates"];
+            /** @description Whether the final migration may begin. */
+            ready: components["schemas"]["Readiness"];
+            reason?: null | components["schemas"]["Reason"];
+            /** @description State. */
+            state: components["schemas"]["JobState"];
+            /** @description The VM. */
+            vmUuid: components["schemas"]["Uuid"];
+        };
+        /** @description What stands between a job and its final migration. */
+        NotReadyReason: {
+            /** @description Stable code. */
+            code: string;
+            /** @description For people. */
+            message: string;
+        };
+        /** @description Ownership with the token it came from. */
+        Ownership: {
+            /** @description State. */
+            state: components["schemas"]["OwnershipState"];
+            /**
+             * Format: int64
+             * @description Token E; 0 before the first.
+             */
+            token: number;
+        };
+        /**
+         * @description Who owns the destination disks.
+         * @enum {string}
+         */
+        OwnershipState: "none" | "prepared" | "active" | "fenced";
+        /** @description The disks a receiver shall serve. */
+        PrepareDisks: {
+            /** @description The pairs, as in the job. */
+            disks: components["schemas"]["DiskPair"][];
+            /**
+             * Format: int64
+             * @description Lease generation.
+             */
+            generation: number;
+        };
+        /** @description Body of every refusal, `application/problem+json`. */
+        Problem: {
+            /** @description Stable code. */
+            code: components["schemas"]["Code"];
+            /** @description What happened this time. */
+            detail: string;
+            /** @description What to do about it. */
+            remedy: string;
+            /** @description Whether asking again can help. */
+            retry: components["schemas"]["Retry"];
+            /**
+             * Format: int32
+             * @description HTTP status.
+             */
+            status: number;
+            /** @description One line for people. */
+            title: string;
+            /** @description URI of the kind of problem. */
+            type: string;
+        };
+        /** @description Projected downtime of the data path, in its parts. */
+        Projection: {
+            /**
+             * Format: double
+             * @description Sending what is dirty.
+             */
+            drainSeconds: number;
+            /**
+             * Format: double
+             * @description Hashing what changed since it was hashed.
+             */
+            rehashSeconds: number;
+        };
+        /** @description Measured rates. */
+        Rates: {
+            /**
+             * Format: double
+             * @description Background lane, logical.
+             */
+            backgroundBytesPerSecond: number;
+            /**
+             * Format: double
+             * @description Foreground lane, logical.
+             */
+            foregroundBytesPerSecond: number;
+            /**
+             * Format: double
+             * @description What the guest writes.
+             */
+            incomingBytesPerSecond: number;
+            /**
+             * Format: double
+             * @description What crosses the network.
+             */
+            wireBytesPerSecond: number;
+        };
+        /** @description Whether a final migration may begin. */
+        Readiness: {
+            /** @description True when nothing stands in the way. */
+            ready: boolean;
+            /** @description What stands in the way. */
+            reasons: components["schemas"]["NotReadyReason"][];
+        };
+        /** @description Why a job is in its state. */
+        Reason: {
+            /** @description Stable code. */
+            code: string;
+            /** @description For people. */
+            message: string;
+            /** @description ISO 8601. */
+            since: string;
+        };
+        /** @description The receiver to connect to. */
+        ReceiverAddress: {
+            /** @description Numeric IP address; names are never resolved. */
+            address: string;
+            /**
+             * Format: int32
+             * @description TCP port.
+             */
+            port: number;
+            /** @description URI the receiver's certificate must carry. */
+            spiffeId: string;
+        };
+        /** @description One destination disk. */
+        ReceiverDisk: {
+            /** @description Its capacity. */
+            capacityBytes: components["schemas"]["ByteCount"];
+            /** @description UUID of the destination disk. */
+            destinationUuid: components["schemas"]["Uuid"];
+            /** @description Bytes covered by the have-map. */
+            haveBytes: components["schemas"]["ByteCount"];
+            /** @description Whether it is there. */
+            present: boolean;
+            /** @description Bytes written since the receiver started. */
+            writtenBytes: components["schemas"]["ByteCount"];
+        };
+        /** @description Answer of `GET /v1/receiver`. */
+        ReceiverStatus: {
+            /** @description The prepared disks. */
+            disks: components["schemas"]["ReceiverDisk"][];
+            /** @description Who owns the disks. */
+            ownership: components["schemas"]["Ownership"];
+            /** @description Whether a source is connected. */
+            sessionState: components["schemas"]["SessionState"];
+            /** @description The migration it serves. */
+            vmMigrationId: components["schemas"]["Id"];
+        };
+        /**
+         * @description Whether asking again can help.
+         * @enum {string}
+         */
+        Retry: "retryable" | "permanent" | "needs-operator";
+        /**
+         * @description What this program is doing here.
+         * @enum {string}
+         */
+        Role: "host" | "receiver";
+        /**
+         * @description Whether a source is connected.
+         * @enum {string}
+         */
+        SessionState: "idle" | "connected";
+        /** @description A command of the hand-over. */
+        TokenBody: {
+            /**
+             * Format: int64
+             * @description Lease generation.
+             */
+            generation: number;
+            /**
+             * Format: int64
+             * @description Hand-over token E, monotonic per VM.
+             */
+            token: number;
+        };
+        /**
+         * @description A disk or VM: lower-case UUID with dashes.
+         * @example 6000c29b-1f2e-4d3c-8b7a-0123456789ab
+         */
+        Uuid: string;
     };
-    /** @description Where the hypervisor finds the disk from now on. */
-    AttachAnswer: {
-      /** @description Unix socket that speaks NBD; the export name is empty. */
-      nbdSocket: string;
-    };
-    /** @description Hypervisor face: put the tap in front of a disk. */
-    AttachRequest: {
-      /** @description Its capacity. */
-      capacityBytes: components['schemas']['ByteCount'];
-      /** @description The disk's backing UUID. */
-      diskUuid: components['schemas']['Uuid'];
-      /** @description Flat file of the disk on this host. */
-      path: string;
-      /** @description The VM. */
-      vmUuid: components['schemas']['Uuid'];
-    };
-    /** @description One attached disk. */
-    AttachedDisk: {
-      /** @description Whether the tap serves it (false while the source process is being started). */
-      attached: boolean;
-      /** @description Its capacity. */
-      capacityBytes: components['schemas']['ByteCount'];
-      /** @description The disk's backing UUID. */
-      diskUuid: components['schemas']['Uuid'];
-      /** @description Flat file of the disk on this host. */
-      path: string;
-      /** @description Whether writes went past the map, so that the next job compares the whole disk. */
-      untracked: boolean;
-    };
-    /** @description A VM with at least one attached disk. */
-    AttachedVm: {
-      /** @description Its attached disks. */
-      disks: components['schemas']['AttachedDisk'][];
-      /** @description Whether the VM's side has the disks open, so that writes may come. */
-      open: boolean;
-      /** @description The VM. */
-      vmUuid: components['schemas']['Uuid'];
-    };
-    /**
-     * @description A number of bytes. In JSON a decimal string, because 64 bits do not fit a JSON number.
-     * @example 2147483648
-     */
-    ByteCount: string;
-    /** @description Hypervisor face: the VM's side is gone, nobody writes any more. */
-    ClosedRequest: {
-      /** @description The VM. */
-      vmUuid: components['schemas']['Uuid'];
-    };
-    /**
-     * @description Stable codes of everything the replicator refuses.
-     * @enum {string}
-     */
-    Code:
-      | 'BadRequest'
-      | 'EnrolProofWrong'
-      | 'Forbidden'
-      | 'NotFound'
-      | 'UnknownJob'
-      | 'UnknownVm'
-      | 'UnknownDisk'
-      | 'DiskSealed'
-      | 'DiskChanged'
-      | 'DiskMissing'
-      | 'VmBusy'
-      | 'StaleGeneration'
-      | 'StaleToken'
-      | 'NotClosed'
-      | 'NotReady'
-      | 'NotFrozen'
-      | 'HandedOff'
-      | 'NotEnrolled'
-      | 'EnrolNotBegun'
-      | 'EnrolSecretMissing'
-      | 'CertificateWrong'
-      | 'UnsupportedKind'
-      | 'StorageFailed'
-      | 'Internal'
-      | 'SourceUnavailable'
-      | 'TimedOut';
-    /** @description Hypervisor face: take the tap away again. */
-    DetachRequest: {
-      /** @description The disk's backing UUID. */
-      diskUuid: components['schemas']['Uuid'];
-      /** @description The VM. */
-      vmUuid: components['schemas']['Uuid'];
-    };
-    /** @description The dials of a migration. */
-    Dials: {
-      /**
-       * Format: int32
-       * @description Absolute cap of the delay that write throttling may add to one write.
-       */
-      addedWriteLatencyMsMax?: number | null;
-      bytesPerSecondMax?: null | components['schemas']['ByteCount'];
-      /**
-       * Format: int32
-       * @description 0 pauses the background, 50 takes the capacity and yields to the guest, 100 never yields.
-       */
-      replicationRate?: number;
-      /**
-       * Format: int32
-       * @description 0 never slows the guest; above, writes that dirty clean blocks are paced.
-       */
-      writeThrottling?: number;
-    };
-    /** @description New dials. */
-    DialsBody: components['schemas']['Dials'] & {
-      /**
-       * Format: int64
-       * @description Lease generation.
-       */
-      generation: number;
-    };
-    /** @description What is in force after a change of the dials. */
-    DialsInForce: {
-      /** @description The dials in force. */
-      inForce: components['schemas']['Dials'];
-    };
-    /** @description A disk of the job: source and destination are different disks with different UUIDs. */
-    DiskPair: {
-      /** @description Capacity of both. */
-      capacityBytes: components['schemas']['ByteCount'];
-      /** @description UUID of the destination disk at the receiver. */
-      destinationUuid: components['schemas']['Uuid'];
-      /** @description UUID of the attached source disk. */
-      sourceUuid: components['schemas']['Uuid'];
-    };
-    /** @description First call of an enrolment or a renewal. */
-    EnrolBegin: {
-      /**
-       * @description Base64 of HMAC-SHA256(secret, "landfall enrol server v1" || exporter || agent's SPKI).
-       *     Not needed for a renewal over mutual TLS.
-       */
-      proof?: string | null;
-    };
-    /** @description The agent's signing request and its own proof of the secret. */
-    EnrolBegun: {
-      /** @description PKCS #10 request for the agent's own key. */
-      csrPem: string;
-      /**
-       * @description Base64 of HMAC-SHA256(secret, "landfall enrol agent v1" || exporter || agent's SPKI);
-       *     absent in a renewal.
-       */
-      proof?: string | null;
-    };
-    /** @description Second call: the certificate the authority signed. */
-    EnrolComplete: {
-      /** @description The authority every later peer must chain to. */
-      authorityPem: string;
-      /** @description The agent's certificate, followed by intermediates if there are any. */
-      certificatePem: string;
-    };
-    /** @description A command that carries only its lease generation. */
-    GenerationBody: {
-      /**
-       * Format: int64
-       * @description Lease generation.
-       */
-      generation: number;
-    };
-    /** @description The hand-over of all disks of the VM. */
-    Handover: {
-      /** @description When the receiver had persisted ACTIVE, ISO 8601. */
-      activeAt?: string | null;
-      /**
-       * Format: int64
-       * @description From freeze accepted to ACTIVE persisted.
-       */
-      dataPathMs?: number | null;
-      /** @description Per disk. */
-      disks: components['schemas']['HandoverDisk'][];
-      /** @description When freeze was accepted, ISO 8601. */
-      frozenAt?: string | null;
-      /** @description How far it is. */
-      state: components['schemas']['HandoverState'];
-      /**
-       * Format: int64
-       * @description Token E; 0 before the first freeze.
-       */
-      token: number;
-    };
-    /** @description Roots of one disk. */
-    HandoverDisk: {
-      /** @description Root at the destination, from its disk, hexadecimal. */
-      destinationRoot?: string | null;
-      /** @description UUID of the destination disk. */
-      destinationUuid: components['schemas']['Uuid'];
-      /** @description Whether both are known and equal. */
-      equal: boolean;
-      /**
-       * Format: int64
-       * @description Chunks sent again because they differed at the barrier.
-       */
-      repairedChunks: number;
-      /** @description Root of the hash tree at the source, hexadecimal. */
-      sourceRoot?: string | null;
-      /** @description UUID of the source disk. */
-      sourceUuid: components['schemas']['Uuid'];
-    };
-    /**
-     * @description Progress of a hand-over.
-     * @enum {string}
-     */
-    HandoverState:
-      'none' | 'freezing' | 'frozen' | 'roots-equal' | 'roots-differ' | 'handed-off' | 'active' | 'cancelled';
-    /** @description An identifier of the control plane, for example `vmm_0197...`. */
-    Id: string;
-    /** @description Certificate of the source process for its data connections. */
-    JobCertificate: {
-      /** @description The authority the receiver must chain to. */
-      authorityPem: string;
-      /** @description Certificate for the key of `csrPem`. */
-      certificatePem: string;
-      /**
-       * Format: int64
-       * @description Lease generation.
-       */
-      generation: number;
-    };
-    /** @description Counters of one disk. */
-    JobDisk: {
-      /** @description Bytes that are not holes at the source. */
-      allocatedBytes: components['schemas']['ByteCount'];
-      /** @description Capacity of both. */
-      capacityBytes: components['schemas']['ByteCount'];
-      /** @description Bytes compared by hash instead of sent. */
-      comparedBytes: components['schemas']['ByteCount'];
-      /** @description Background bytes durable at the destination or known to be equal. */
-      copiedBytes: components['schemas']['ByteCount'];
-      /** @description UUID of the destination disk. */
-      destinationUuid: components['schemas']['Uuid'];
-      /** @description Written by the guest and not yet durable at the destination. */
-      dirtyBytes: components['schemas']['ByteCount'];
-      /** @description Everything the destination still lacks. */
-      remainingBytes: components['schemas']['ByteCount'];
-      /** @description Logical bytes sent again after an interruption. */
-      resentBytes: components['schemas']['ByteCount'];
-      /** @description Logical bytes sent. */
-      sentBytes: components['schemas']['ByteCount'];
-      /** @description Zeroes and holes that were not sent. */
-      skippedBytes: components['schemas']['ByteCount'];
-      /** @description UUID of the source disk. */
-      sourceUuid: components['schemas']['Uuid'];
-      /** @description Bytes on the wire. */
-      wireBytes: components['schemas']['ByteCount'];
-    };
-    /**
-     * @description What a job does.
-     * @enum {string}
-     */
-    JobKind: 'replicate' | 'verify' | 'observe' | 'probe';
-    /** @description The desired job. Putting it again changes nothing; a higher generation takes the job over. */
-    JobSpec: {
-      /** @description Dials to begin with. */
-      dials?: components['schemas']['Dials'];
-      /** @description At least one disk. */
-      disks: components['schemas']['DiskPair'][];
-      /**
-       * Format: int64
-       * @description Lease generation: fences commands of an older holder of the job.
-       */
-      generation: number;
-      /** @description What to do. */
-      kind: components['schemas']['JobKind'];
-      receiver?: null | components['schemas']['ReceiverAddress'];
-      /** @description The migration, as it stands in the certificates. */
-      vmMigrationId: components['schemas']['Id'];
-      /** @description The VM whose disks are attached. */
-      vmUuid: components['schemas']['Uuid'];
-    };
-    /**
-     * @description State of a job.
-     * @enum {string}
-     */
-    JobState:
-      | 'awaiting-certificate'
-      | 'connecting'
-      | 'comparing'
-      | 'running'
-      | 'paused'
-      | 'interrupted'
-      | 'freezing'
-      | 'frozen'
-      | 'handed-off'
-      | 'active'
-      | 'failed';
-    /** @description Everything a follower of a job needs. */
-    JobStatus: {
-      /** @description Whether every allocated byte was sent or compared at least once. */
-      backgroundComplete: boolean;
-      /** @description Signing request while `state` is `awaiting-certificate`. */
-      csrPem?: string | null;
-      /** @description Dials in force. */
-      dials: components['schemas']['Dials'];
-      /** @description Per disk. */
-      disks: components['schemas']['JobDisk'][];
-      /**
-       * Format: int64
-       * @description Epoch of the source: higher after every start or loss of trust.
-       */
-      epoch: number;
-      /**
-       * Format: int64
-       * @description Highest lease generation seen.
-       */
-      generation: number;
-      /** @description The hand-over. */
-      handover: components['schemas']['Handover'];
-      /** @description The job. */
-      jobId: components['schemas']['Id'];
-      /** @description What it does. */
-      kind: components['schemas']['JobKind'];
-      projected?: null | components['schemas']['Projection'];
-      /** @description Measured rates. */
-      rates: components['schemas']['Rates'];
-      /** @description Whether the final migration may begin. */
-      ready: components['schemas']['Readiness'];
-      reason?: null | components['schemas']['Reason'];
-      /** @description State. */
-      state: components['schemas']['JobState'];
-      /** @description The VM. */
-      vmUuid: components['schemas']['Uuid'];
-    };
-    /** @description What stands between a job and its final migration. */
-    NotReadyReason: {
-      /** @description Stable code. */
-      code: string;
-      /** @description For people. */
-      message: string;
-    };
-    /** @description Ownership with the token it came from. */
-    Ownership: {
-      /** @description State. */
-      state: components['schemas']['OwnershipState'];
-      /**
-       * Format: int64
-       * @description Token E; 0 before the first.
-       */
-      token: number;
-    };
-    /**
-     * @description Who owns the destination disks.
-     * @enum {string}
-     */
-    OwnershipState: 'none' | 'prepared' | 'active' | 'fenced';
-    /** @description The disks a receiver shall serve. */
-    PrepareDisks: {
-      /** @description The pairs, as in the job. */
-      disks: components['schemas']['DiskPair'][];
-      /**
-       * Format: int64
-       * @description Lease generation.
-       */
-      generation: number;
-    };
-    /** @description Body of every refusal, `application/problem+json`. */
-    Problem: {
-      /** @description Stable code. */
-      code: components['schemas']['Code'];
-      /** @description What happened this time. */
-      detail: string;
-      /** @description What to do about it. */
-      remedy: string;
-      /** @description Whether asking again can help. */
-      retry: components['schemas']['Retry'];
-      /**
-       * Format: int32
-       * @description HTTP status.
-       */
-      status: number;
-      /** @description One line for people. */
-      title: string;
-      /** @description URI of the kind of problem. */
-      type: string;
-    };
-    /** @description Projected downtime of the data path, in its parts. */
-    Projection: {
-      /**
-       * Format: double
-       * @description Sending what is dirty.
-       */
-      drainSeconds: number;
-      /**
-       * Format: double
-       * @description Hashing what changed since it was hashed.
-       */
-      rehashSeconds: number;
-    };
-    /** @description Measured rates. */
-    Rates: {
-      /**
-       * Format: double
-       * @description Background lane, logical.
-       */
-      backgroundBytesPerSecond: number;
-      /**
-       * Format: double
-       * @description Foreground lane, logical.
-       */
-      foregroundBytesPerSecond: number;
-      /**
-       * Format: double
-       * @description What the guest writes.
-       */
-      incomingBytesPerSecond: number;
-      /**
-       * Format: double
-       * @description What crosses the network.
-       */
-      wireBytesPerSecond: number;
-    };
-    /** @description Whether a final migration may begin. */
-    Readiness: {
-      /** @description True when nothing stands in the way. */
-      ready: boolean;
-      /** @description What stands in the way. */
-      reasons: components['schemas']['NotReadyReason'][];
-    };
-    /** @description Why a job is in its state. */
-    Reason: {
-      /** @description Stable code. */
-      code: string;
-      /** @description For people. */
-      message: string;
-      /** @description ISO 8601. */
-      since: string;
-    };
-    /** @description The receiver to connect to. */
-    ReceiverAddress: {
-      /** @description Numeric IP address; names are never resolved. */
-      address: string;
-      /**
-       * Format: int32
-       * @description TCP port.
-       */
-      port: number;
-      /** @description URI the receiver's certificate must carry. */
-      spiffeId: string;
-    };
-    /** @description One destination disk. */
-    ReceiverDisk: {
-      /** @description Its capacity. */
-      capacityBytes: components['schemas']['ByteCount'];
-      /** @description UUID of the destination disk. */
-      destinationUuid: components['schemas']['Uuid'];
-      /** @description Bytes covered by the have-map. */
-      haveBytes: components['schemas']['ByteCount'];
-      /** @description Whether it is there. */
-      present: boolean;
-      /** @description Bytes written since the receiver started. */
-      writtenBytes: components['schemas']['ByteCount'];
-    };
-    /** @description Answer of `GET /v1/receiver`. */
-    ReceiverStatus: {
-      /** @description The prepared disks. */
-      disks: components['schemas']['ReceiverDisk'][];
-      /** @description Who owns the disks. */
-      ownership: components['schemas']['Ownership'];
-      /** @description Whether a source is connected. */
-      sessionState: components['schemas']['SessionState'];
-      /** @description The migration it serves. */
-      vmMigrationId: components['schemas']['Id'];
-    };
-    /**
-     * @description Whether asking again can help.
-     * @enum {string}
-     */
-    Retry: 'retryable' | 'permanent' | 'needs-operator';
-    /**
-     * @description What this program is doing here.
-     * @enum {string}
-     */
-    Role: 'host' | 'receiver';
-    /**
-     * @description Whether a source is connected.
-     * @enum {string}
-     */
-    SessionState: 'idle' | 'connected';
-    /** @description A command of the hand-over. */
-    TokenBody: {
-      /**
-       * Format: int64
-       * @description Lease generation.
-       */
-      generation: number;
-      /**
-       * Format: int64
-       * @description Hand-over token E, monotonic per VM.
-       */
-      token: number;
-    };
-    /**
-     * @description A disk or VM: lower-case UUID with dashes.
-     * @example 6000c29b-1f2e-4d3c-8b7a-0123456789ab
-     */
-    Uuid: string;
-  };
-  responses: never;
-  parameters: never;
-  requestBodies: never;
-  headers: never;
-  pathItems: never;
+    responses: never;
+    parameters: never;
+    requestBodies: never;
+    headers: never;
+    pathItems: never;
 }
 export type $defs = Record<string, never>;
 export interface operations {
-  agent: {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
+    agent: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AgentStatus"];
+                };
+            };
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Failed */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
     };
-    requestBody?: never;
-    responses: {
-      /** @description Done */
-      200: {
-        headers: {
-          [name: string]: unknown;
+    attach: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
         };
-        content: {
-          'application/json': components['schemas']['AgentStatus'];
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AttachRequest"];
+            };
         };
-      };
-      /** @description Refused */
-      '4XX': {
-        headers: {
-          [name: string]: unknown;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AttachAnswer"];
+                };
+            };
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Failed */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-      /** @description Failed */
-      '5XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
     };
-  };
-  attach: {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
+    attachments: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AttachedVm"][];
+                };
+            };
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Failed */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
     };
-    requestBody: {
-      content: {
-        'application/json': components['schemas']['AttachRequest'];
-      };
+    closed: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ClosedRequest"];
+            };
+        };
+        responses: {
+            /** @description Done */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Failed */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
     };
-    responses: {
-      /** @description Done */
-      200: {
-        headers: {
-          [name: string]: unknown;
+    detach: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
         };
-        content: {
-          'application/json': components['schemas']['AttachAnswer'];
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DetachRequest"];
+            };
         };
-      };
-      /** @description Refused */
-      '4XX': {
-        headers: {
-          [name: string]: unknown;
+        responses: {
+            /** @description Done */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Failed */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-      /** @description Failed */
-      '5XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
     };
-  };
-  attachments: {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
+    enrol_begin: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EnrolBegin"];
+            };
+        };
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EnrolBegun"];
+                };
+            };
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Failed */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
     };
-    requestBody?: never;
-    responses: {
-      /** @description Done */
-      200: {
-        headers: {
-          [name: string]: unknown;
+    enrol_complete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
         };
-        content: {
-          'application/json': components['schemas']['AttachedVm'][];
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["EnrolComplete"];
+            };
         };
-      };
-      /** @description Refused */
-      '4XX': {
-        headers: {
-          [name: string]: unknown;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AgentStatus"];
+                };
+            };
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Failed */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-      /** @description Failed */
-      '5XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
     };
-  };
-  closed: {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
+    get_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                jobId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobStatus"];
+                };
+            };
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Failed */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
     };
-    requestBody: {
-      content: {
-        'application/json': components['schemas']['ClosedRequest'];
-      };
+    put_job: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                jobId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["JobSpec"];
+            };
+        };
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobStatus"];
+                };
+            };
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Failed */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
     };
-    responses: {
-      /** @description Done */
-      204: {
-        headers: {
-          [name: string]: unknown;
+    delete_job: {
+        parameters: {
+            query: {
+                generation: number;
+            };
+            header?: never;
+            path: {
+                jobId: string;
+            };
+            cookie?: never;
         };
-        content?: never;
-      };
-      /** @description Refused */
-      '4XX': {
-        headers: {
-          [name: string]: unknown;
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Failed */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-      /** @description Failed */
-      '5XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
     };
-  };
-  detach: {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
+    put_certificate: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                jobId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["JobCertificate"];
+            };
+        };
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobStatus"];
+                };
+            };
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Failed */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
     };
-    requestBody: {
-      content: {
-        'application/json': components['schemas']['DetachRequest'];
-      };
+    put_dials: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                jobId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["DialsBody"];
+            };
+        };
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["DialsInForce"];
+                };
+            };
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Failed */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
     };
-    responses: {
-      /** @description Done */
-      204: {
-        headers: {
-          [name: string]: unknown;
+    freeze: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                jobId: string;
+            };
+            cookie?: never;
         };
-        content?: never;
-      };
-      /** @description Refused */
-      '4XX': {
-        headers: {
-          [name: string]: unknown;
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TokenBody"];
+            };
         };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobStatus"];
+                };
+            };
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Failed */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
-      };
-      /** @description Failed */
-      '5XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
     };
-  };
-  enrol_begin: {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
+    hand_over: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                jobId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TokenBody"];
+            };
+        };
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobStatus"];
+                };
+            };
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Failed */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
     };
-    requestBody: {
-      content: {
-        'application/json': components['schemas']['EnrolBegin'];
-      };
+    pause: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                jobId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GenerationBody"];
+            };
+        };
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobStatus"];
+                };
+            };
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Failed */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
     };
-    responses: {
-      /** @description Done */
-      200: {
-        headers: {
-          [name: string]: unknown;
+    resume: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                jobId: string;
+            };
+            cookie?: never;
         };
-        content: {
-          'application/json': components['schemas']['EnrolBegun'];
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["GenerationBody"];
+            };
         };
-      };
-      /** @description Refused */
-      '4XX': {
-        headers: {
-          [name: string]: unknown;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobStatus"];
+                };
+            };
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Failed */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-      /** @description Failed */
-      '5XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
     };
-  };
-  enrol_complete: {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
+    unfreeze: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                jobId: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TokenBody"];
+            };
+        };
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["JobStatus"];
+                };
+            };
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Failed */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
     };
-    requestBody: {
-      content: {
-        'application/json': components['schemas']['EnrolComplete'];
-      };
+    receiver: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReceiverStatus"];
+                };
+            };
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Failed */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
     };
-    responses: {
-      /** @description Done */
-      200: {
-        headers: {
-          [name: string]: unknown;
+    put_disks: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
         };
-        content: {
-          'application/json': components['schemas']['AgentStatus'];
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["PrepareDisks"];
+            };
         };
-      };
-      /** @description Refused */
-      '4XX': {
-        headers: {
-          [name: string]: unknown;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ReceiverStatus"];
+                };
+            };
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Failed */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
         };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-      /** @description Failed */
-      '5XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
     };
-  };
-  get_job: {
-    parameters: {
-      query?: never;
-      header?: never;
-      path: {
-        jobId: string;
-      };
-      cookie?: never;
+    list_vms: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AttachedVm"][];
+                };
+            };
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Failed */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
     };
-    requestBody?: never;
-    responses: {
-      /** @description Done */
-      200: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/json': components['schemas']['JobStatus'];
-        };
-      };
-      /** @description Refused */
-      '4XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-      /** @description Failed */
-      '5XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-    };
-  };
-  put_job: {
-    parameters: {
-      query?: never;
-      header?: never;
-      path: {
-        jobId: string;
-      };
-      cookie?: never;
-    };
-    requestBody: {
-      content: {
-        'application/json': components['schemas']['JobSpec'];
-      };
-    };
-    responses: {
-      /** @description Done */
-      200: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/json': components['schemas']['JobStatus'];
-        };
-      };
-      /** @description Refused */
-      '4XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-      /** @description Failed */
-      '5XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-    };
-  };
-  delete_job: {
-    parameters: {
-      query: {
-        generation: number;
-      };
-      header?: never;
-      path: {
-        jobId: string;
-      };
-      cookie?: never;
-    };
-    requestBody?: never;
-    responses: {
-      /** @description Done */
-      204: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content?: never;
-      };
-      /** @description Refused */
-      '4XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-      /** @description Failed */
-      '5XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-    };
-  };
-  put_certificate: {
-    parameters: {
-      query?: never;
-      header?: never;
-      path: {
-        jobId: string;
-      };
-      cookie?: never;
-    };
-    requestBody: {
-      content: {
-        'application/json': components['schemas']['JobCertificate'];
-      };
-    };
-    responses: {
-      /** @description Done */
-      200: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/json': components['schemas']['JobStatus'];
-        };
-      };
-      /** @description Refused */
-      '4XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-      /** @description Failed */
-      '5XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-    };
-  };
-  put_dials: {
-    parameters: {
-      query?: never;
-      header?: never;
-      path: {
-        jobId: string;
-      };
-      cookie?: never;
-    };
-    requestBody: {
-      content: {
-        'application/json': components['schemas']['DialsBody'];
-      };
-    };
-    responses: {
-      /** @description Done */
-      200: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/json': components['schemas']['DialsInForce'];
-        };
-      };
-      /** @description Refused */
-      '4XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-      /** @description Failed */
-      '5XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-    };
-  };
-  freeze: {
-    parameters: {
-      query?: never;
-      header?: never;
-      path: {
-        jobId: string;
-      };
-      cookie?: never;
-    };
-    requestBody: {
-      content: {
-        'application/json': components['schemas']['TokenBody'];
-      };
-    };
-    responses: {
-      /** @description Done */
-      200: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/json': components['schemas']['JobStatus'];
-        };
-      };
-      /** @description Refused */
-      '4XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-      /** @description Failed */
-      '5XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-    };
-  };
-  hand_over: {
-    parameters: {
-      query?: never;
-      header?: never;
-      path: {
-        jobId: string;
-      };
-      cookie?: never;
-    };
-    requestBody: {
-      content: {
-        'application/json': components['schemas']['TokenBody'];
-      };
-    };
-    responses: {
-      /** @description Done */
-      200: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/json': components['schemas']['JobStatus'];
-        };
-      };
-      /** @description Refused */
-      '4XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-      /** @description Failed */
-      '5XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-    };
-  };
-  pause: {
-    parameters: {
-      query?: never;
-      header?: never;
-      path: {
-        jobId: string;
-      };
-      cookie?: never;
-    };
-    requestBody: {
-      content: {
-        'application/json': components['schemas']['GenerationBody'];
-      };
-    };
-    responses: {
-      /** @description Done */
-      200: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/json': components['schemas']['JobStatus'];
-        };
-      };
-      /** @description Refused */
-      '4XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-      /** @description Failed */
-      '5XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-    };
-  };
-  resume: {
-    parameters: {
-      query?: never;
-      header?: never;
-      path: {
-        jobId: string;
-      };
-      cookie?: never;
-    };
-    requestBody: {
-      content: {
-        'application/json': components['schemas']['GenerationBody'];
-      };
-    };
-    responses: {
-      /** @description Done */
-      200: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/json': components['schemas']['JobStatus'];
-        };
-      };
-      /** @description Refused */
-      '4XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-      /** @description Failed */
-      '5XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-    };
-  };
-  unfreeze: {
-    parameters: {
-      query?: never;
-      header?: never;
-      path: {
-        jobId: string;
-      };
-      cookie?: never;
-    };
-    requestBody: {
-      content: {
-        'application/json': components['schemas']['TokenBody'];
-      };
-    };
-    responses: {
-      /** @description Done */
-      200: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/json': components['schemas']['JobStatus'];
-        };
-      };
-      /** @description Refused */
-      '4XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-      /** @description Failed */
-      '5XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-    };
-  };
-  receiver: {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
-    };
-    requestBody?: never;
-    responses: {
-      /** @description Done */
-      200: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/json': components['schemas']['ReceiverStatus'];
-        };
-      };
-      /** @description Refused */
-      '4XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-      /** @description Failed */
-      '5XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-    };
-  };
-  put_disks: {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
-    };
-    requestBody: {
-      content: {
-        'application/json': components['schemas']['PrepareDisks'];
-      };
-    };
-    responses: {
-      /** @description Done */
-      200: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/json': components['schemas']['ReceiverStatus'];
-        };
-      };
-      /** @description Refused */
-      '4XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-      /** @description Failed */
-      '5XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-    };
-  };
-  list_vms: {
-    parameters: {
-      query?: never;
-      header?: never;
-      path?: never;
-      cookie?: never;
-    };
-    requestBody?: never;
-    responses: {
-      /** @description Done */
-      200: {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/json': components['schemas']['AttachedVm'][];
-        };
-      };
-      /** @description Refused */
-      '4XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-      /** @description Failed */
-      '5XX': {
-        headers: {
-          [name: string]: unknown;
-        };
-        content: {
-          'application/problem+json': components['schemas']['Problem'];
-        };
-      };
-    };
-  };
 }

@@ -5,6 +5,7 @@ import type { components, operations } from './control-api.generated.ts';
 type Schemas = components['schemas'];
 
 export type AgentStatus = Schemas['AgentStatus'];
+export type AgentCode = Schemas['Code'];
 export type AgentProblem = Schemas['Problem'];
 export type AttachedVm = Schemas['AttachedVm'];
 export type DiskPair = Schemas['DiskPair'];

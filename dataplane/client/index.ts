@@ -14,6 +14,7 @@ export type { ReceiverConfiguration } from './configuration-iso.ts';
 export { openControlClient } from './control-client.ts';
 export type { CallOptions, ControlClient, ControlClientOptions } from './control-client.ts';
 export type {
+  AgentCode,
   AgentDials,
   AgentStatus,
   AttachedVm,

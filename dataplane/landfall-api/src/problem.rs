@@ -19,7 +19,7 @@ pub enum Retry {
 }
 
 macro_rules! codes {
-    ($($name:ident $text:literal $status:literal $retry:ident $title:literal $remedy:literal;)*) => {
+    ($($name:ident $text:tt $status:literal $retry:ident $title:literal $remedy:literal;)*) => {
         /// Stable codes of everything the replicator refuses.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
         pub enum Code {
@@ -63,6 +63,8 @@ codes! {
         "Use the certificate the installation issued for this purpose.";
     NotFound "NOT_FOUND" 404 Permanent "There is no such route"
         "Compare the path with the OpenAPI document of this version.";
+    MethodNotAllowed "METHOD_NOT_ALLOWED" 405 Permanent "The route does not take this method"
+        "Compare the method with the OpenAPI document of this version.";
     UnknownJob "UNKNOWN_JOB" 404 Permanent "The job is not known here"
         "Put the job again; it goes on where it was.";
     UnknownVm "UNKNOWN_VM" 404 Retryable "No disk of this VM is attached"
