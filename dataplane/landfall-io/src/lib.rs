@@ -16,7 +16,7 @@ mod source;
 
 pub use allocator::tune_allocator;
 pub use receiver::Receiver;
-pub use source::SourceVm;
+pub use source::{Kept, KeptDisk, SourceVm, is_sealed};
 
 /// Everything here is refused with a problem document.
 pub type Result<T> = std::result::Result<T, landfall_api::Problem>;

@@ -7,10 +7,13 @@ mod cutover;
 mod disk;
 mod hashing;
 mod job;
+mod kept;
 mod lanes;
 mod session;
 mod sidecar;
 mod status;
 mod vm;
 
+pub use kept::{Kept, KeptDisk};
+pub use sidecar::is_sealed;
 pub use vm::SourceVm;

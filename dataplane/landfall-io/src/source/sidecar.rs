@@ -20,6 +20,15 @@ pub(super) enum DiskPhase {
     Active,
 }
 
+/// Whether a disk was handed over, as the state beside it says; a disk without state was not.
+/// For whoever serves the disk when no source process can.
+pub fn is_sealed(disk_path: &Path, disk: &Uuid, capacity: u64) -> bool {
+    let known = Sidecar::dir(disk_path).join("super").exists();
+    known
+        && Sidecar::open(disk_path, disk, capacity)
+            .is_ok_and(|sidecar| sidecar.state.phase != DiskPhase::Ours)
+}
+
 /// Content of the state file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct SidecarState {

@@ -12,11 +12,11 @@ use landfall_api::{
 };
 use landfall_core::source::SourceDisk;
 use landfall_nbd::Export;
-use serde::{Deserialize, Serialize};
 
 use super::cutover::{self, Cutover};
 use super::disk::SourceDiskIo;
 use super::job::{Job, JobDiskIo};
+use super::kept::{Kept, KeptDisk, KeptJob};
 use super::sidecar::{DiskPhase, Sidecar};
 use super::{session, status};
 use crate::Result;
@@ -26,7 +26,7 @@ use crate::meter::Meter;
 /// The source of one VM.
 pub struct SourceVm {
     vm: Uuid,
-    file: PathBuf,
+    state_dir: PathBuf,
     cutover: Arc<Cutover>,
     inner: Mutex<Inner>,
 }
@@ -37,27 +37,6 @@ struct Inner {
     job: Option<Arc<Job>>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    open: bool,
-    disks: Vec<KeptDisk>,
-    job: Option<KeptJob>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct KeptDisk {
-    uuid: Uuid,
-    path: PathBuf,
-    capacity: ByteCount,
-}
-
-#[derive(Serialize, Deserialize)]
-struct KeptJob {
-    id: Id,
-    paused: bool,
-    spec: JobSpec,
-}
-
 impl SourceVm {
     /// Opens what an earlier process left, or begins with nothing. A restored job runs again as
     /// soon as its TLS configuration is installed.
@@ -65,7 +44,7 @@ impl SourceVm {
         std::fs::create_dir_all(state_dir).map_err(|e| Problem::storage("state directory", &e))?;
         let source = Arc::new(Self {
             vm,
-            file: state_dir.join("vm.json"),
+            state_dir: state_dir.to_owned(),
             cutover: Cutover::new(),
             inner: Mutex::new(Inner::default()),
         });
@@ -74,9 +53,7 @@ impl SourceVm {
     }
 
     fn restore(&self) -> Result<()> {
-        let Ok(text) = std::fs::read(&self.file) else { return Ok(()) };
-        let kept: Kept = serde_json::from_slice(&text)
-            .map_err(|e| Problem::new(Code::StorageFailed, format!("vm.json: {e}")))?;
+        let kept = Kept::load(&self.state_dir)?;
         let mut inner = self.inner();
         for disk in kept.disks {
             let opened = self.open_disk(&disk.uuid, &disk.path, disk.capacity.0)?;
@@ -107,8 +84,7 @@ impl SourceVm {
         };
         let open = self.cutover.lock().open;
         let kept = Kept { open, disks: inner.disks.iter().map(disk).collect(), job };
-        let text = serde_json::to_vec_pretty(&kept).expect("plain data");
-        crate::slots::replace_file(&self.file, &text).map_err(|e| Problem::storage("vm.json", &e))
+        kept.store(&self.state_dir)
     }
 
     /// Disks to serve: all that are attached and not sealed.
@@ -236,6 +212,20 @@ impl SourceVm {
         };
         let disks = self.inner().disks.iter().map(disk).collect();
         AttachedVm { vm_uuid: self.vm.clone(), open: self.cutover.lock().open, disks }
+    }
+
+    /// Whether writes to a disk may have gone past the tap.
+    pub fn untracked(&self, disk: &Uuid) -> bool {
+        let inner = self.inner();
+        inner.disks.iter().any(|known| known.uuid == *disk && known.untracked.load(SeqCst))
+    }
+
+    /// Ends the job's threads and connections; what is kept on disk stays for the next process.
+    pub fn close(&self) {
+        let job = self.inner().job.clone();
+        if let Some(job) = job {
+            job.stop();
+        }
     }
 
     /// The job that runs or waits for its TLS configuration.

@@ -1,0 +1,68 @@
+//! What a source keeps of itself in its state directory (`vm.json`), so that a new process goes
+//! on, and others know it while no process runs.
+
+use std::path::{Path, PathBuf};
+
+use landfall_api::{ByteCount, Code, Id, JobSpec, Problem, Uuid};
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+
+/// The kept state of one VM.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Kept {
+    /// Whether the VM's side has its disks open.
+    pub open: bool,
+    /// The attached disks.
+    pub disks: Vec<KeptDisk>,
+    /// The job.
+    pub job: Option<KeptJob>,
+}
+
+/// One attached disk.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct KeptDisk {
+    /// The disk.
+    pub uuid: Uuid,
+    /// Its file.
+    pub path: PathBuf,
+    /// Its capacity.
+    pub capacity: ByteCount,
+}
+
+/// The job in its desired state.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct KeptJob {
+    /// The job.
+    pub id: Id,
+    /// Whether it is paused.
+    pub paused: bool,
+    /// What it shall do.
+    pub spec: JobSpec,
+}
+
+impl Kept {
+    fn file(state_dir: &Path) -> PathBuf {
+        state_dir.join("vm.json")
+    }
+
+    /// What was kept last; nothing when nothing ever was.
+    pub fn load(state_dir: &Path) -> Result<Self> {
+        let text = match std::fs::read(Self::file(state_dir)) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            Err(error) => return Err(Problem::storage("vm.json", &error)),
+        };
+        serde_json::from_slice(&text)
+            .map_err(|error| Problem::new(Code::StorageFailed, format!("vm.json: {error}")))
+    }
+
+    /// Makes it durable. Only the process that serves the disks may do this.
+    pub fn store(&self, state_dir: &Path) -> Result<()> {
+        let text = serde_json::to_vec_pretty(self).expect("plain data");
+        crate::slots::replace_file(&Self::file(state_dir), &text)
+            .map_err(|error| Problem::storage("vm.json", &error))
+    }
+}
