@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, readFileSync, readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 
-const skipped = new Set(['node_modules', 'dist', 'target', '.git', '.landfall', 'coverage']);
+const skipped = new Set(['node_modules', 'target', '.git', '.landfall', 'coverage']);
 
 /**
  * All files at or under a path, sorted; build and package folders are left out.

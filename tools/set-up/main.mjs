@@ -7,7 +7,7 @@ import { hydratePostgresTask, packagesTask } from './node-packages.mjs';
 import { inputsOf } from './inputs.mjs';
 import { holdLock, runTasks } from './runner.mjs';
 import { temporalTask } from './temporal-cli.mjs';
-import { generateClientTask, compileTask } from './typescript.mjs';
+import { bundleTask, compileTask, generateClientTask } from './typescript.mjs';
 
 const begun = performance.now();
 checkToolchains();
@@ -22,6 +22,7 @@ const tasks = [
   hydratePostgresTask,
   generateClientTask,
   compileTask,
+  bundleTask,
   {
     name: 'replicator',
     says: 'the replicator (Rust, release build)',

@@ -47,3 +47,17 @@ export const compileTask = {
     await sh('node_modules/.bin/tsc', ['-p', 'tsconfig.build.json']);
   },
 };
+
+/** @type {import('./runner.mjs').Task} */
+export const bundleTask = {
+  name: 'bundle',
+  says: 'the workflow bundle',
+  after: ['compile'],
+  inputs: () =>
+    inputsOf(['dist/workflows', 'dist/core', 'dist/contracts', 'dist/temporal', 'tools/set-up/workflow-bundle.mjs'], {
+      not: /\.map$/,
+      text: versions(),
+    }),
+  outputs: ['dist/workflow-bundle.js'],
+  run: (sh) => sh(process.execPath, ['tools/set-up/workflow-bundle.mjs']),
+};
