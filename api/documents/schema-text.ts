@@ -60,7 +60,7 @@ function exampleText(schema: Json): string {
 }
 
 function objectText(schema: Json): string {
-  const names = Object.keys((schema['properties'] ?? {}));
+  const names = Object.keys(schema['properties'] ?? {});
   return names.length === 0 ? 'object' : `object {${names.join(', ')}}`;
 }
 

@@ -1,5 +1,5 @@
-// Hears of new events from Postgres and hands each, read once, to everybody who listens in this process.
-// NOTIFY carries only an id, so the row is fetched; ids that come together are fetched together.
+// Hears from Postgres that there are new events, reads each once, and hands it to everybody who listens in this process.
+// NOTIFY only wakes: what is new is read from the table, so that a lost one costs nothing but a moment.
 import type { Logger } from 'pino';
 import type { Event } from '../../contracts/rest.ts';
 import {
@@ -13,7 +13,7 @@ import {
 export type EventListener = (event: Event) => void;
 
 export interface EventHub {
-  /** Calls `listener` for each event from now on; give back the function that ends it. */
+  /** Calls `listener` for each event from now on, in order; gives back the function that ends it. */
   subscribe(listener: EventListener): () => void;
   /** Events after an id, oldest first. */
   listAfter(id: bigint, limit: number): Promise<Event[]>;
@@ -23,42 +23,30 @@ export interface EventHub {
 
 /** One breath: what is notified within it is fetched by one query. */
 const gatherMs = 15;
-const catchUpPage = 500;
+const pageSize = 500;
 
 export async function openEventHub(database: Database, url: string, log: Logger): Promise<EventHub> {
   const listeners = new Set<EventListener>();
-  let waiting: bigint[] = [];
-  let timer: NodeJS.Timeout | undefined;
   let newestSeen = await lastEventId(database.prisma);
+  let reading = Promise.resolve();
+  let timer: NodeJS.Timeout | undefined;
 
-  const tell = (rows: readonly EventRow[]): void => {
-    for (const row of rows) {
-      if (row.id > newestSeen) newestSeen = row.id;
-      for (const listener of listeners) listener(toEvent(row));
-    }
+  // Ids become visible in order, so whatever lies behind the newest that was seen is new, and nothing else is.
+  const readOn = async (): Promise<void> => {
+    let rows: readonly EventRow[];
+    do {
+      rows = await listEventsAfter(database.prisma, newestSeen, pageSize);
+      newestSeen = rows.at(-1)?.id ?? newestSeen;
+      for (const event of rows.map(toEvent)) for (const listener of listeners) listener(event);
+    } while (rows.length === pageSize);
   };
-  const fetchWaiting = async (): Promise<void> => {
-    timer = undefined;
-    const ids = waiting;
-    waiting = [];
-    tell(await database.prisma.event.findMany({ where: { id: { in: ids } }, orderBy: { id: 'asc' } }));
-  };
-  const catchUp = async (): Promise<void> => {
-    for (let page = await listEventsAfter(database.prisma, newestSeen, catchUpPage); page.length > 0;) {
-      tell(page);
-      page = page.length < catchUpPage ? [] : await listEventsAfter(database.prisma, newestSeen, catchUpPage);
-    }
-  };
-  const complain = (error: unknown): void => {
-    log.warn({ err: error }, 'events could not be read; listeners catch up with the next one');
-  };
-  const heard = (id: bigint | null): void => {
-    if (id === null) {
-      catchUp().catch(complain);
-      return;
-    }
-    waiting.push(id);
-    timer ??= setTimeout(() => void fetchWaiting().catch(complain), gatherMs);
+  const heard = (): void => {
+    timer ??= setTimeout(() => {
+      timer = undefined;
+      reading = reading.then(readOn).catch((error: unknown) => {
+        log.warn({ err: error }, 'events could not be read; they come with the next one');
+      });
+    }, gatherMs);
   };
   const listening = await listenForEvents(url, heard);
 
@@ -73,6 +61,7 @@ export async function openEventHub(database: Database, url: string, log: Logger)
       clearTimeout(timer);
       listeners.clear();
       await listening.close();
+      await reading;
     },
   };
 }

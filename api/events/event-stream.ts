@@ -22,20 +22,19 @@ export async function streamEvents(hub: EventHub, wanted: StreamRequest, respons
     'Cache-Control': 'no-store, no-transform',
     'X-Accel-Buffering': 'no',
   });
-  let resumedTo = wanted.afterId ?? (await hub.lastId());
-  response.write(`retry: 2000\n: stream begins after ${resumedTo}\n\n`);
+  let lastId = wanted.afterId ?? (await hub.lastId());
+  response.write(`retry: 2000\n: stream begins after ${lastId}\n\n`);
 
-  // Subscribed before the past is read, so that nothing falls between; what both bring is sent once.
+  // Subscribed before the past is read, so that nothing falls between; ids only grow, so what comes again is known.
   const early: Event[] = [];
   let live = false;
-  const sent = new Set<string>();
   const send = (event: Event): void => {
-    if (sent.has(event.id) || !wanted.matches(event)) return;
-    if (response.writableLength > bufferedBytesMax) {
-      response.destroy();
-      return;
-    }
-    response.write(`id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`);
+    const id = BigInt(event.id);
+    if (id <= lastId) return;
+    lastId = id;
+    if (!wanted.matches(event)) return;
+    if (response.writableLength > bufferedBytesMax) response.destroy();
+    else response.write(`id: ${event.id}\nevent: ${event.type}\ndata: ${JSON.stringify(event)}\n\n`);
   };
   const unsubscribe = hub.subscribe((event) => {
     if (live) send(event);
@@ -44,19 +43,13 @@ export async function streamEvents(hub: EventHub, wanted: StreamRequest, respons
   const heartbeat = setInterval(() => response.write(': still here\n\n'), heartbeatMs);
   const ended = new Promise<void>((resolve) => response.once('close', resolve));
   try {
-    if (wanted.afterId !== null) {
-      for (let page = await hub.listAfter(resumedTo, resumePage); page.length > 0 && !response.destroyed;) {
-        for (const event of page) {
-          send(event);
-          sent.add(event.id);
-        }
-        resumedTo = BigInt(page.at(-1)?.id ?? resumedTo);
-        page = page.length < resumePage ? [] : await hub.listAfter(resumedTo, resumePage);
-      }
-    }
+    let page: readonly Event[];
+    do {
+      page = await hub.listAfter(lastId, resumePage);
+      page.forEach(send);
+    } while (page.length === resumePage && !response.destroyed);
     live = true;
-    for (const event of early) send(event);
-    sent.clear();
+    early.forEach(send);
     await ended;
   } finally {
     clearInterval(heartbeat);

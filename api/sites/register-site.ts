@@ -16,7 +16,8 @@ export async function registerSite(
 ): Promise<Site> {
   const { address, user, password } = wanted;
   const thumbprintSha256 = normalThumbprint(wanted.thumbprintSha256);
-  const facts = await services.sites.withLogin({ address, user, password, thumbprintSha256 }, async (session) => {
+  const login = { address, user, password, thumbprintSha256 };
+  const facts = await services.sites.withLogin(login, async (session) => {
     await checkClock(session, services.now());
     await checkPrivileges(session, user);
     return {
@@ -59,11 +60,7 @@ async function checkClock(session: VsphereSession, here: Date): Promise<void> {
 }
 
 async function checkPrivileges(session: VsphereSession, user: string): Promise<void> {
-  const missing = await missingPrivileges(
-    session,
-    [session.content.rootFolder],
-    Object.keys(requiredPrivileges),
-  );
+  const missing = await missingPrivileges(session, [session.content.rootFolder], Object.keys(requiredPrivileges));
   if (missing.length === 0) return;
   const named = missing.map((privilege) => `${privilege} (to ${requiredPrivileges[privilege] ?? 'work'})`);
   throw new MigrationError(

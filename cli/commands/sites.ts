@@ -163,7 +163,7 @@ function vmTable(lists: readonly { readonly site: Site; readonly vms: readonly V
   const rows = lists.flatMap(({ site: at, vms }) =>
     vms.map((vm) => {
       const bytes = vm.disks.reduce((sum, disk) => sum + Number(disk.capacityBytes), 0);
-      const findings = vm.findings.map((finding) => finding.message).join(' ');
+      const findings = vm.findings.map((finding) => finding.message).join('; ');
       const verdict = vm.vmMigrationId === null ? (vm.eligible ? 'yes' : 'no') : 'migrating';
       return [at.name, vm.name, vm.powerState, `${vm.disks.length} (${formatBytes(bytes)})`, verdict, findings];
     }),

@@ -1,0 +1,58 @@
+// Sites and a migration of one VM, written straight into the records: for tests that begin after the checks of vCenters.
+import { randomUUID } from 'node:crypto';
+import type { Services } from '../../api/index.ts';
+import { createMigration, insertSite, type MigrationWithMembers, type Site } from '../../db/index.ts';
+
+export async function insertTestSite(
+  { database, sealingKey }: Services,
+  name: string,
+  password = 'not-shown',
+): Promise<Site> {
+  return insertSite(database.prisma, sealingKey, {
+    name,
+    address: `${name}.example`,
+    username: 'administrator@vsphere.local',
+    password,
+    thumbprintSha256: Array<string>(32).fill('5A').join(':'),
+    instanceUuid: randomUUID(),
+    apiVersion: '8.0.3.0',
+    productName: 'A stand-in 8.0.3',
+  });
+}
+
+/** A queued migration of one VM with one disk between two new sites. */
+export async function insertTestMigration(services: Services): Promise<MigrationWithMembers> {
+  const suffix = randomUUID().slice(0, 8);
+  const source = await insertTestSite(services, `from-${suffix}`);
+  const destination = await insertTestSite(services, `to-${suffix}`);
+  return services.database.transaction((db) =>
+    createMigration(db, {
+      kind: 'independent',
+      autoFinal: false,
+      requestedBy: 'tok_test',
+      destination: { siteId: destination.id, clusterMoref: 'domain-c1', datastoreMoref: 'datastore-1', networks: [] },
+      members: [
+        {
+          sourceSiteId: source.id,
+          vmMoref: 'vm-1',
+          vmInstanceUuid: randomUUID(),
+          vmName: `app-${suffix}`,
+          warnings: [],
+          settings: null,
+          disks: [
+            {
+              label: 'Hard disk 1',
+              sourceUuid: randomUUID(),
+              sourcePath: '[datastore1] app/app.vmdk',
+              deviceKey: 2000,
+              controllerKey: 1000,
+              unitNumber: 0,
+              capacityBytes: 2n ** 31n,
+              provisioning: 'thin',
+            },
+          ],
+        },
+      ],
+    }),
+  );
+}
