@@ -4,7 +4,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
-import { mkdir, readFile, readdir } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { createServer } from 'node:net';
 import { createInterface } from 'node:readline';
@@ -24,6 +24,7 @@ interface ReadyLine {
 interface CommandLineSettings {
   readonly url: string;
   readonly token: string;
+  readonly authorityPem: string;
 }
 
 /** A REST call that was refused, with the problem document that says why and what to do. */
@@ -87,8 +88,7 @@ export async function startInstallation(options: {
   child.stderr.pipe(log, { end: false });
   const ready = await readReadyLine(child, join(options.home, 'up.log'));
   const settings = JSON.parse(await readFile(ready.tokenFile, 'utf8')) as CommandLineSettings;
-  const authority = await readAuthority(options.home);
-  const dispatcher = new Agent({ connect: { ca: authority } });
+  const dispatcher = new Agent({ connect: { ca: settings.authorityPem } });
   return {
     home: options.home,
     url: ready.api,
@@ -107,13 +107,6 @@ export async function startInstallation(options: {
 async function readPartPid(home: string, part: string): Promise<number> {
   const text = await readFile(join(home, 'run', `${part}.json`), 'utf8');
   return (JSON.parse(text) as { pid: number }).pid;
-}
-
-async function readAuthority(home: string): Promise<string> {
-  const folder = join(home, 'authority');
-  const certificate = (await readdir(folder)).find((name) => /^(ca|authority).*\.(crt|pem)$/.test(name));
-  if (certificate === undefined) throw new Error(`No authority certificate in ${folder}`);
-  return readFile(join(folder, certificate), 'utf8');
 }
 
 interface Request {
