@@ -114,7 +114,7 @@ func (s *site) startGuest(vm *simulator.VirtualMachine, disks []disk, taps map[i
 func machineArguments(vm *simulator.VirtualMachine, control string) []string {
 	memory := max(int(vm.Config.Hardware.MemoryMB), guestMemoryMbMin)
 	return []string{
-		"-name", vm.Name, "-M", "pc", "-accel", fmt.Sprintf("tcg,tb-size=%d", translationBufferMb), "-cpu", "max",
+		"-name", escaped(vm.Name), "-M", "pc", "-accel", fmt.Sprintf("tcg,tb-size=%d", translationBufferMb), "-cpu", "max",
 		"-smp", "1", "-m", fmt.Sprint(memory), "-nodefaults", "-no-user-config", "-display", "none",
 		"-uuid", vm.Config.Uuid, "-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console",
 		"-qmp", "unix:" + escaped(control) + ",server=on,wait=off",
@@ -197,7 +197,7 @@ func (s *site) bootArguments(vm *simulator.VirtualMachine, disks []disk) []strin
 	if pause == "" {
 		pause = pauseDefaultMs
 	}
-	line := fmt.Sprintf("console=ttyS0 quiet panic=5 mitigations=off nokaslr sdto=%d pause=%s", scsiTimeoutSeconds, pause)
+	line := fmt.Sprintf("console=ttyS0 quiet panic=5 no_timer_check mitigations=off nokaslr sdto=%d pause=%s", scsiTimeoutSeconds, pause)
 	if len(disks) > 0 {
 		line += " data=" + disks[0].serial()
 	}

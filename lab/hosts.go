@@ -135,7 +135,7 @@ func (h *esxHost) startDaemon(program string) error {
 			"host", "--address", h.address, "--port", fmt.Sprint(hostPort), "--state", state,
 			"--hypervisor-socket", h.socket, "--options", h.optionsFile(),
 		},
-		env:     []string{hostMarker + "=" + h.address, siteMarker + "=" + h.site},
+		env:     []string{hostMarker + "=" + h.address, siteMarker + "=" + h.site, "TMPDIR=" + filepath.Dir(h.socket)},
 		logPath: filepath.Join(h.folder, "replicator.log"),
 	}
 	if err := daemon.start(); err != nil {

@@ -23,6 +23,7 @@ import (
 const (
 	seedFile         = "seed.bin"
 	seedChunkBytes   = 1 << 20
+	nvramBytes       = 8684
 	fileSystemTool   = "mke2fs"
 	guestIDOfLab     = "debian12_64Guest"
 	writerPauseMsDef = 20
@@ -159,6 +160,9 @@ func (s *site) createScenarioVM(ctx context.Context, v scenarioVM) error {
 		return err
 	}
 	vm := object.NewVirtualMachine(s.client, result.Result.(types.ManagedObjectReference))
+	if err := s.writeNvram(fmt.Sprintf("%s/%s.nvram", folder, v.Name), v.Name); err != nil {
+		return err
+	}
 	if v.Snapshot {
 		task, err := vm.CreateSnapshot(ctx, "before migration", "", false, false)
 		if err != nil {
@@ -172,6 +176,15 @@ func (s *site) createScenarioVM(ctx context.Context, v scenarioVM) error {
 		return nil
 	}
 	return s.switchPower(ctx, vm.Reference(), true)
+}
+
+// writeNvram gives the VM a firmware memory of its own, so that losing it would be seen.
+func (s *site) writeNvram(file, name string) error {
+	path, err := s.datastoreFile(file)
+	if err != nil {
+		return err
+	}
+	return writeSeed(path, name+"/nvram", nvramBytes)
 }
 
 func diskBaseName(name string, k int) string {

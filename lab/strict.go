@@ -83,13 +83,13 @@ func (s *site) checkPresent(ctx *simulator.Context, plan *places, i int, spec *t
 		return invalidDevice(i, "key", "The virtual machine has no device with the key %d", key)
 	}
 	if spec.Operation == types.VirtualDeviceConfigSpecOperationRemove {
+		// The simulator takes the caller's word for what the device looks like.
+		spec.Device = present
 		plan.remove(present)
 		return nil
 	}
-	if disk, ok := spec.Device.(*types.VirtualDisk); ok {
-		if old, same := present.(*types.VirtualDisk); same && disk.Backing == nil {
-			disk.Backing = old.Backing
-		}
+	if changed := spec.Device.GetVirtualDevice(); changed.Backing == nil {
+		changed.Backing = present.GetVirtualDevice().Backing
 	}
 	return s.checkBacking(ctx, i, spec)
 }
