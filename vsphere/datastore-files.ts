@@ -104,6 +104,24 @@ export async function searchFiles(
   }
 }
 
+/** Names in one folder itself, folders included, that match a pattern. Empty when there is no folder. */
+export async function searchNames(
+  session: VsphereSession,
+  browser: MoRef<'HostDatastoreBrowser'>,
+  folder: string,
+  pattern: string,
+): Promise<string[]> {
+  try {
+    const args = { datastorePath: folder, searchSpec: searchSpec(pattern) };
+    const results = (await runTask(session, browser, 'SearchDatastore_Task', args)) as
+      HostDatastoreBrowserSearchResults | undefined;
+    return (results?.file ?? []).map(({ path }) => path);
+  } catch (error) {
+    if (isFault(error, 'FileNotFound')) return [];
+    throw error;
+  }
+}
+
 /** Servers write folders with and without a slash at the end. */
 function joinFolder(folder: string, name: string): string {
   const { datastore, path } = parseDatastorePath(folder);

@@ -49,7 +49,7 @@ export async function negotiate(
   signal?: AbortSignal,
 ): Promise<{ content: ServiceContent; apiVersion: string }> {
   const offered = await offeredVersions(transport, signal);
-  const call = { method: 'RetrieveServiceContent', on: serviceInstance, args: {}, cookie: undefined };
+  const call = { method: 'RetrieveServiceContent', on: serviceInstance, args: {}, cookie: '' };
   const apiVersion = pickVersion(offered) ?? oldestVersion;
   const { result } = await exchange(transport, { ...call, apiVersion, timeoutMs: probeTimeoutMs, signal });
   const content = result as ServiceContent;

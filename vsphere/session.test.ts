@@ -15,6 +15,7 @@ let requests: string[];
 /** What the next calls of a method answer before the usual answer. */
 let faults: Record<string, string[]>;
 let apiType: string;
+let faultsSent: number;
 
 const envelope = (body: string) =>
   '<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/" ' +
@@ -69,14 +70,15 @@ beforeAll(async () => {
         (method === 'Login' && !body.includes('pa&lt;ss&gt;&amp;word') ? 'InvalidLogin' : undefined);
       if (fault !== undefined) {
         response.statusCode = 500;
-        response.end(faultBody(fault));
+        // Each later, the last ones while the login of the first is under way.
+        setTimeout(() => response.end(faultBody(fault)), 10 * ++faultsSent);
         return;
       }
       if (method === 'Login')
         response.setHeader('set-cookie', `vmware_soap_session="c${requests.length}"; Path=/; Secure`);
-      response.end(
-        envelope(`<${method}Response xmlns="urn:vim25"><returnval>${answer(method)}</returnval></${method}Response>`),
-      );
+      const content = `<returnval>${answer(method)}</returnval>`;
+      const reply = envelope(`<${method}Response xmlns="urn:vim25">${content}</${method}Response>`);
+      setTimeout(() => response.end(reply), method === 'Login' ? 15 : 0);
     });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -91,6 +93,7 @@ afterAll(() => server.close());
 beforeEach(() => {
   requests = [];
   faults = {};
+  faultsSent = 0;
   apiType = 'VirtualCenter';
 });
 

@@ -39,6 +39,8 @@ export interface VsphereSession extends Caller {
 
 const callTimeoutMs = 120_000;
 const logoutTimeoutMs = 5_000;
+/** Servers refuse a login that comes with the cookie of a living session. */
+const noCookie = '';
 
 /**
  * Connects, checks the pinned thumbprint, logs in. Each call makes a session of its own.
@@ -59,27 +61,27 @@ export async function connect(login: VcenterLogin, signal?: AbortSignal): Promis
 }
 
 function makeSession(transport: Transport, login: VcenterLogin, content: ServiceContent, apiVersion: string) {
-  let cookie: string | undefined;
+  let cookie = noCookie;
   let loginInFlight: Promise<void> | undefined;
   let policyContent: Promise<PbmServiceInstanceContent> | undefined;
   let closed = false;
 
-  const send = (method: string, on: MoRef, args: object, options: CallOptions) =>
+  const send = (method: string, on: MoRef, args: object, options: CallOptions, usedCookie = cookie) =>
     exchange(transport, {
       method,
       on,
       args,
       apiVersion,
-      cookie,
+      cookie: usedCookie,
       timeoutMs: options.timeoutMs ?? callTimeoutMs,
       signal: options.signal,
     });
 
+  /** The old cookie stays until there is a new one: calls that fail meanwhile see that they must wait for it. */
   const logInOnce = async (): Promise<void> => {
-    cookie = undefined;
-    const { userName, password } = { userName: login.user, password: login.password };
-    const answer = await send('Login', session.manager('sessionManager'), { userName, password }, {});
-    cookie = answer.cookie;
+    const { user: userName, password } = login;
+    const sessionManager = session.manager('sessionManager');
+    cookie = (await send('Login', sessionManager, { userName, password }, {}, noCookie)).cookie ?? noCookie;
   };
 
   const session = {
@@ -89,7 +91,7 @@ function makeSession(transport: Transport, login: VcenterLogin, content: Service
     apiVersion,
     transport,
     watcher: undefined as unknown as Watcher,
-    cookie: () => cookie ?? '',
+    cookie: () => cookie,
 
     /** However many calls find the session expired, one login answers them all. */
     logIn(): Promise<void> {
@@ -134,7 +136,7 @@ function makeSession(transport: Transport, login: VcenterLogin, content: Service
       closed = true;
       await session.watcher.stop();
       try {
-        if (cookie !== undefined)
+        if (cookie !== noCookie)
           await send('Logout', session.manager('sessionManager'), {}, { timeoutMs: logoutTimeoutMs });
       } catch {
         // A session that nobody ends expires by itself.

@@ -13,7 +13,8 @@ export interface SoapCall {
   readonly on: MoRef;
   readonly args: object;
   readonly apiVersion: string;
-  readonly cookie: string | undefined;
+  /** `name=value`; empty before the login. */
+  readonly cookie: string;
   readonly timeoutMs: number;
   readonly signal?: AbortSignal | undefined;
 }
@@ -39,7 +40,7 @@ export async function exchange(transport: Transport, call: SoapCall): Promise<So
     headers: {
       'content-type': 'text/xml; charset=utf-8',
       soapaction: namespace === 'vim25' ? `urn:vim25/${call.apiVersion}` : '',
-      ...(call.cookie === undefined ? {} : { cookie: call.cookie }),
+      ...(call.cookie === '' ? {} : { cookie: call.cookie }),
     },
     body: `${prologue}${header(namespace, call.cookie)}<soapenv:Body>${body}</soapenv:Body></soapenv:Envelope>`,
     idleTimeoutMs: call.timeoutMs,
@@ -66,8 +67,8 @@ export async function exchange(transport: Transport, call: SoapCall): Promise<So
 }
 
 /** The policy service knows the session by a SOAP header instead of the cookie. */
-function header(namespace: 'vim25' | 'pbm', cookie: string | undefined): string {
-  if (namespace === 'vim25' || cookie === undefined) return '';
+function header(namespace: 'vim25' | 'pbm', cookie: string): string {
+  if (namespace === 'vim25' || cookie === '') return '';
   const value = cookie.slice(cookie.indexOf('=') + 1).replaceAll('"', '');
   return `<soapenv:Header><vcSessionCookie>${escapeXml(value)}</vcSessionCookie></soapenv:Header>`;
 }
