@@ -1,0 +1,211 @@
+/**
+ * Activity doubles for workflow tests: they keep a log of calls and a set of what exists, and can be told to
+ * fail, before or after their effect. No server but Temporal's is involved.
+ */
+import { randomUUID } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
+import { Context } from '@temporalio/activity';
+import { Client, Connection, type WorkflowHandle } from '@temporalio/client';
+import { DefaultLogger, NativeConnection, Runtime, Worker, bundleWorkflowCode } from '@temporalio/worker';
+import type { AllActivities, PhaseNote } from '../../contracts/activities.ts';
+import { MigrationError, type ErrorCode } from '../../core/index.ts';
+import { toApplicationFailure } from '../../temporal/index.ts';
+
+type Name = keyof AllActivities;
+
+interface Trouble {
+  readonly code: ErrorCode;
+  readonly afterEffect: boolean;
+  times: number;
+}
+
+export interface Doubles {
+  readonly activities: AllActivities;
+  /** Names of effects in the order in which they happened; records are left out. */
+  readonly calls: Name[];
+  readonly phases: PhaseNote[];
+  /** What the effects made and no undo has removed. */
+  readonly exists: Set<string>;
+  readonly dials: unknown[];
+  facts: { autoFinal: boolean };
+  queue: readonly string[];
+  /** While false, supervisors do not report readiness. */
+  ready: boolean;
+  /** Calls of this name wait until the returned function is called. */
+  hold(name: Name): () => void;
+  fail(name: Name, code: ErrorCode, options?: { afterEffect?: boolean; times?: number }): void;
+}
+
+/** What each effect makes, and what each undo removes. */
+const makes: Partial<Record<Name, string>> = {
+  createTargetDisks: 'disks',
+  uploadConfigurationIso: 'folder',
+  createShadowVm: 'vm',
+  enrolShadowVm: 'agent',
+  attachStoragePolicy: 'policy',
+  superviseReplication: 'job',
+  freezeReplication: 'freeze',
+};
+const removes: Partial<Record<Name, readonly string[]>> = {
+  deleteTargetDisks: ['disks'],
+  deleteConfigurationIso: ['folder'],
+  destroyShadowVm: ['vm'],
+  forgetShadowVm: ['agent'],
+  detachStoragePolicy: ['policy'],
+  stopReplication: ['job', 'freeze'],
+  unfreezeReplication: ['freeze'],
+  // The disks belong to the user's VM from here on.
+  createFinalVm: ['disks'],
+};
+
+export function makeDoubles(): Doubles {
+  const troubles = new Map<Name, Trouble>();
+  const holds = new Map<Name, Promise<void>>();
+  const doubles: Doubles = {
+    activities: {} as AllActivities,
+    calls: [],
+    phases: [],
+    exists: new Set(),
+    dials: [],
+    facts: { autoFinal: true },
+    queue: [],
+    ready: true,
+    hold(name) {
+      let release = (): void => undefined;
+      holds.set(name, new Promise((resolve) => (release = resolve)));
+      return release;
+    },
+    fail(name, code, { afterEffect = false, times = 1 } = {}) {
+      troubles.set(name, { code, afterEffect, times });
+    },
+  };
+  function stumble(name: Name, afterEffect: boolean): void {
+    const trouble = troubles.get(name);
+    if (trouble === undefined || trouble.afterEffect !== afterEffect || trouble.times === 0) return;
+    trouble.times -= 1;
+    throw toApplicationFailure(new MigrationError(trouble.code));
+  }
+  async function effect<T>(name: Name, result: T): Promise<T> {
+    await holds.get(name);
+    stumble(name, false);
+    doubles.calls.push(name);
+    if (makes[name] !== undefined) doubles.exists.add(makes[name]);
+    for (const gone of removes[name] ?? []) doubles.exists.delete(gone);
+    stumble(name, true);
+    return result;
+  }
+  const simple = (name: Name) => () => effect(name, undefined);
+  Object.assign(doubles.activities, {
+    ...Object.fromEntries(simpleNames.map((name) => [name, simple(name)])),
+    readVmMigration: async () => ({
+      migrationId: 'mig_test',
+      vmName: 'app-01',
+      sourceSiteId: 'site_a',
+      destinationSiteId: 'site_b',
+      autoFinal: doubles.facts.autoFinal,
+    }),
+    notePhase: async (note) => void doubles.phases.push(note),
+    noteApproval: async () => undefined,
+    listQueue: async () => doubles.queue,
+    waitForFinalGuest: () => effect('waitForFinalGuest', true),
+    takeToken: () => effect('takeToken', 7),
+    changeDials: async ({ dials }) => {
+      doubles.dials.push(dials);
+      return effect('changeDials', undefined);
+    },
+    prepareCluster: () => effect('prepareCluster', ['host-1', 'host-2']),
+    finishClusterSetup: async ({ failure }) => effect('finishClusterSetup', void doubles.dials.push(failure)),
+    superviseReplication: async ({ until }) => {
+      await effect('superviseReplication', undefined);
+      while ((until === 'ready') !== doubles.ready) {
+        Context.current().heartbeat();
+        await Context.current().sleep(20);
+      }
+      return { outcome: until };
+    },
+  } satisfies Partial<AllActivities>);
+  return doubles;
+}
+
+const simpleNames: readonly Name[] = [
+  'ensureAgentIso',
+  'createTargetDisks',
+  'deleteTargetDisks',
+  'uploadConfigurationIso',
+  'deleteConfigurationIso',
+  'createShadowVm',
+  'destroyShadowVm',
+  'powerOnShadowVm',
+  'waitForShadowVmAddress',
+  'attachStoragePolicy',
+  'detachStoragePolicy',
+  'requestGuestShutDown',
+  'stopSourceVm',
+  'detachTargetDisks',
+  'createFinalVm',
+  'copyNvram',
+  'powerOnFinalVm',
+  'markSourceVm',
+  'enrolShadowVm',
+  'forgetShadowVm',
+  'stopReplication',
+  'freezeReplication',
+  'unfreezeReplication',
+  'handOver',
+  'writeReceipt',
+  'writeHostOptions',
+  'installHostPackage',
+  'enrolHost',
+  'ensureStoragePolicy',
+];
+
+export interface WorkflowBench {
+  readonly client: Client;
+  /** Runs `work` with a worker on a queue of its own. */
+  run<T>(doubles: Doubles, work: (bench: RunningBench) => Promise<T>): Promise<T>;
+  close(): Promise<void>;
+}
+
+export interface RunningBench {
+  start(workflowType: string, input: object, workflowId?: string): Promise<WorkflowHandle>;
+}
+
+export async function openBench(address: string): Promise<WorkflowBench> {
+  Runtime.install({ logger: new DefaultLogger('ERROR') });
+  const workflowsPath = fileURLToPath(new URL('../../workflows/index.ts', import.meta.url));
+  const workflowBundle = await bundleWorkflowCode({ workflowsPath, logger: new DefaultLogger('ERROR') });
+  const [connection, native] = [await Connection.connect({ address }), await NativeConnection.connect({ address })];
+  const client = new Client({ connection });
+  return {
+    client,
+    async run(doubles, work) {
+      const taskQueue = `test-${randomUUID()}`;
+      const { activities } = doubles;
+      const options = { connection: native, taskQueue, workflowBundle, activities, maxHeartbeatThrottleInterval: 20 };
+      const worker = await Worker.create(options);
+      return worker.runUntil(
+        work({
+          start: (workflowType, input, workflowId = `vmm_${randomUUID()}`) =>
+            client.workflow.start(workflowType, {
+              taskQueue,
+              workflowId,
+              args: [{ vmMigrationId: workflowId, ...input }],
+            }),
+        }),
+      );
+    },
+    async close() {
+      await connection.close();
+      await native.close();
+    },
+  };
+}
+
+/** Waits until something holds; fails with what it was after ten seconds. */
+export async function until(what: string, holds: () => boolean): Promise<void> {
+  const endsAtMs = Date.now() + 10_000;
+  while (!holds()) {
+    if (Date.now() > endsAtMs) throw new Error(`Waited in vain for ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}

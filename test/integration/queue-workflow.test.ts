@@ -1,0 +1,99 @@
+// The queue of an independent migration and the configuration of a cluster, against activity doubles.
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { testTemporalAddress } from '../../tools/test-temporal.ts';
+import { terminate } from '../../workflows/messages.ts';
+import { makeDoubles, openBench, until, type Doubles, type WorkflowBench } from '../helpers/workflow-doubles.ts';
+
+let bench: WorkflowBench;
+beforeAll(async () => {
+  bench = await openBench(testTemporalAddress());
+});
+afterAll(() => bench.close());
+
+function queueOf(doubles: Doubles, length: number): readonly string[] {
+  const members = Array.from({ length }, () => `vmm_${randomUUID()}`);
+  doubles.queue = members;
+  return members;
+}
+const endsOf = (doubles: Doubles) =>
+  doubles.phases.filter(({ step }) => step === 'ended').map(({ vmMigrationId, state }) => [vmMigrationId, state]);
+
+describe('independentMigration', () => {
+  it('M5 migrates one VM after another, and a failure moves on to the next', async () => {
+    const doubles = makeDoubles();
+    const members = queueOf(doubles, 3);
+    const { createTargetDisks } = doubles.activities;
+    doubles.activities.createTargetDisks = async (input) => {
+      if (input.vmMigrationId === members[1]) doubles.fail('createTargetDisks', 'DATASTORE_FULL');
+      return createTargetDisks(input);
+    };
+    const migrationId = `mig_${randomUUID()}`;
+    const result = await bench.run(doubles, async ({ start }) => {
+      const handle = await start('independentMigration', { migrationId }, migrationId);
+      return handle.result() as Promise<unknown>;
+    });
+    expect(result).toEqual({ completed: 2, failed: 1, terminated: 0 });
+    expect(endsOf(doubles)).toEqual([
+      [members[0], 'Job complete'],
+      [members[1], 'Failed'],
+      [members[2], 'Job complete'],
+    ]);
+    const began = doubles.phases.findIndex(({ vmMigrationId }) => vmMigrationId === members[1]);
+    const ended = doubles.phases.findIndex(
+      ({ vmMigrationId, step }) => vmMigrationId === members[0] && step === 'ended',
+    );
+    expect(began).toBeGreaterThan(ended);
+  });
+
+  it('M6 terminate ends the member that runs and drops those that wait', async () => {
+    const doubles = makeDoubles();
+    const members = queueOf(doubles, 3);
+    doubles.ready = false;
+    const migrationId = `mig_${randomUUID()}`;
+    const result = await bench.run(doubles, async ({ start }) => {
+      const handle = await start('independentMigration', { migrationId }, migrationId);
+      await until('replication', () => doubles.phases.at(-1)?.step === 'replicate');
+      await handle.executeUpdate(terminate, { args: [{ requestedBy: 'tok_test' }] });
+      return handle.result() as Promise<unknown>;
+    });
+    expect(result).toEqual({ completed: 0, failed: 0, terminated: 3 });
+    expect(endsOf(doubles)).toEqual(members.map((id) => [id, 'Terminated']));
+    expect([...doubles.exists]).toEqual([]);
+  });
+});
+
+describe('clusterSetup', () => {
+  const clusterId = `cl_${randomUUID()}`;
+
+  it('S4 configures every host and creates the policy', async () => {
+    const doubles = makeDoubles();
+    const result = await bench.run(doubles, async ({ start }) => {
+      const handle = await start('clusterSetup', { clusterId }, `cluster-setup/${randomUUID()}`);
+      return handle.result() as Promise<unknown>;
+    });
+    expect(result).toEqual({ state: 'configured' });
+    expect(doubles.calls).toEqual([
+      'prepareCluster',
+      'writeHostOptions',
+      'installHostPackage',
+      'enrolHost',
+      'enrolHost',
+      'ensureStoragePolicy',
+      'finishClusterSetup',
+    ]);
+  });
+
+  it('S4 says why it failed, and the cluster can be configured again', async () => {
+    const doubles = makeDoubles();
+    doubles.fail('installHostPackage', 'FILTER_INSTALL_FAILED');
+    const workflowId = `cluster-setup/${randomUUID()}`;
+    const results = await bench.run(doubles, async ({ start }) => {
+      const first = await (await start('clusterSetup', { clusterId }, workflowId)).result();
+      const second = await (await start('clusterSetup', { clusterId }, workflowId)).result();
+      return [first, second] as unknown[];
+    });
+    expect(results).toEqual([{ state: 'failed' }, { state: 'configured' }]);
+    expect(doubles.dials).toMatchObject([{ code: 'FILTER_INSTALL_FAILED' }, null]);
+  });
+});

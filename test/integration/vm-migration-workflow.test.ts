@@ -1,0 +1,244 @@
+// The workflow of one VM's migration against activity doubles: order, commands, failures at every step.
+import type { WorkflowHandle } from '@temporalio/client';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { AllActivities } from '../../contracts/activities.ts';
+import type { VmMigrationResult } from '../../contracts/workflows.ts';
+import { refusalOf } from '../../temporal/client.ts';
+import { testTemporalAddress } from '../../tools/test-temporal.ts';
+import { changeSettings, finalMigration, shutDownGuest, terminate } from '../../workflows/messages.ts';
+import { makeDoubles, openBench, until, type Doubles, type WorkflowBench } from '../helpers/workflow-doubles.ts';
+
+let bench: WorkflowBench;
+beforeAll(async () => {
+  bench = await openBench(testTemporalAddress());
+});
+afterAll(() => bench.close());
+
+const by = { requestedBy: 'tok_test' };
+const preparing = [
+  'ensureAgentIso',
+  'createTargetDisks',
+  'uploadConfigurationIso',
+  'createShadowVm',
+  'powerOnShadowVm',
+  'waitForShadowVmAddress',
+  'enrolShadowVm',
+  'attachStoragePolicy',
+] as const;
+const finishing = [
+  'handOver',
+  'detachTargetDisks',
+  'createFinalVm',
+  'copyNvram',
+  'powerOnFinalVm',
+  'writeReceipt',
+  'destroyShadowVm',
+  'deleteConfigurationIso',
+  'forgetShadowVm',
+  'stopReplication',
+  'detachStoragePolicy',
+  'markSourceVm',
+] as const;
+
+function migrate(doubles: Doubles, work: (handle: WorkflowHandle) => Promise<void>): Promise<VmMigrationResult> {
+  return bench.run(doubles, async ({ start }) => {
+    const handle = await start('vmMigration', {});
+    await work(handle);
+    return (await handle.result()) as VmMigrationResult;
+  });
+}
+const undisturbed = async (): Promise<void> => undefined;
+
+/** The code with which an update is refused. */
+async function refused(command: Promise<unknown>): Promise<string | undefined> {
+  return command.then(
+    () => undefined,
+    (error: unknown) => refusalOf(error)?.code,
+  );
+}
+const lastPhase = (doubles: Doubles) => doubles.phases.at(-1);
+const inStep = (doubles: Doubles, step: string) => () => lastPhase(doubles)?.step === step;
+
+describe('vmMigration', () => {
+  it('M5 auto final goes from queue to receipt, powers the destination on and leaves nothing', async () => {
+    const doubles = makeDoubles();
+    expect(await migrate(doubles, undisturbed)).toEqual({ status: 'Completed' });
+    const effects = doubles.calls.filter((name) => name !== 'waitForFinalGuest');
+    const expected: (keyof AllActivities)[] = [
+      ...preparing,
+      'superviseReplication',
+      'stopSourceVm',
+      'takeToken',
+      'freezeReplication',
+      ...finishing,
+    ];
+    expect(effects).toEqual(expected);
+    expect([...doubles.exists]).toEqual([]);
+    expect(lastPhase(doubles)).toMatchObject({ step: 'ended', state: 'Job complete' });
+  });
+
+  it('M5 manual final waits for the command and leaves the destination off', async () => {
+    const doubles = makeDoubles();
+    doubles.facts.autoFinal = false;
+    doubles.ready = false;
+    const result = await migrate(doubles, async (handle) => {
+      await until('replication', inStep(doubles, 'replicate'));
+      expect(await refused(handle.executeUpdate(finalMigration, { args: [by] }))).toBe('FINAL_NOT_READY');
+      doubles.ready = true;
+      await until('readiness', inStep(doubles, 'ready'));
+      await handle.executeUpdate(shutDownGuest, { args: [by] });
+      await handle.executeUpdate(finalMigration, { args: [by] });
+      expect(await refused(handle.executeUpdate(finalMigration, { args: [by] }))).toMatch(/FINAL_UNDER_WAY|ENDED/);
+    });
+    expect(result.status).toBe('Completed');
+    expect(doubles.calls).toContain('requestGuestShutDown');
+    expect(doubles.calls).not.toContain('powerOnFinalVm');
+  });
+
+  it('goes back to replicating when readiness is lost, and on when it is there again', async () => {
+    const doubles = makeDoubles();
+    doubles.facts.autoFinal = false;
+    const result = await migrate(doubles, async (handle) => {
+      await until('readiness', inStep(doubles, 'ready'));
+      doubles.ready = false;
+      await until('replication', inStep(doubles, 'replicate'));
+      doubles.ready = true;
+      await until('readiness', inStep(doubles, 'ready'));
+      await handle.executeUpdate(finalMigration, { args: [by] });
+    });
+    expect(result.status).toBe('Completed');
+  });
+
+  it.each(preparing)('unwinds everything when %s fails for good', async (name) => {
+    const doubles = makeDoubles();
+    doubles.fail(name, 'VSPHERE_NO_SPACE', { afterEffect: true });
+    expect(await migrate(doubles, undisturbed)).toEqual({ status: 'Failed' });
+    expect([...doubles.exists]).toEqual([]);
+    expect(lastPhase(doubles)).toMatchObject({ step: 'ended', state: 'Failed', failure: { code: 'VSPHERE_NO_SPACE' } });
+  });
+
+  it('completes when every step has to be done twice', async () => {
+    const doubles = makeDoubles();
+    const all = [...preparing, 'stopSourceVm', 'takeToken', 'freezeReplication', ...finishing] as const;
+    for (const name of all) doubles.fail(name, 'VSPHERE_UNREACHABLE', { afterEffect: true });
+    expect(await migrate(doubles, undisturbed)).toEqual({ status: 'Completed' });
+    for (const name of all) expect(doubles.calls.filter((call) => call === name)).toHaveLength(2);
+    expect([...doubles.exists]).toEqual([]);
+  });
+
+  it.each([...preparing, 'superviseReplication', 'stopSourceVm', 'freezeReplication'] as const)(
+    'M6 terminate during %s unwinds and ends as Terminated',
+    async (name) => {
+      const doubles = makeDoubles();
+      const release = doubles.hold(name);
+      const result = await migrate(doubles, async (handle) => {
+        await until('the step', () => isAt(doubles, name));
+        await handle.executeUpdate(terminate, { args: [by] });
+        expect(await refused(handle.executeUpdate(terminate, { args: [by] }))).toMatch(/PHASE_DISALLOWS|ENDED/);
+        release();
+      });
+      expect(result).toEqual({ status: 'Terminated' });
+      expect([...doubles.exists]).toEqual([]);
+      expect(lastPhase(doubles)).toMatchObject({ state: 'Terminated', reason: { code: 'TERMINATED' } });
+      expect(doubles.calls).not.toContain('handOver');
+    },
+  );
+
+  it('refuses to terminate after the hand-over began, and finishes', async () => {
+    const doubles = makeDoubles();
+    const release = doubles.hold('detachTargetDisks');
+    const result = await migrate(doubles, async (handle) => {
+      await until('the detaching', inStep(doubles, 'detachDisks'));
+      expect(await refused(handle.executeUpdate(terminate, { args: [by] }))).toBe('PHASE_DISALLOWS');
+      release();
+    });
+    expect(result.status).toBe('Completed');
+  });
+
+  it('only goes forward after the hand-over: a permanent failure is shown and tried again', async () => {
+    const doubles = makeDoubles();
+    doubles.fail('createFinalVm', 'VSPHERE_INVALID_ARGUMENT');
+    expect(await migrate(doubles, undisturbed)).toEqual({ status: 'Completed' });
+    expect(doubles.phases).toContainEqual(
+      expect.objectContaining({
+        step: 'finalVm',
+        reason: expect.objectContaining({ code: 'VSPHERE_INVALID_ARGUMENT' }) as unknown,
+      }),
+    );
+  }, 30_000);
+
+  it('B1 refuses to hand over when the roots differ, keeps the evidence, and cleans up on terminate', async () => {
+    const doubles = makeDoubles();
+    doubles.fail('freezeReplication', 'ROOTS_DIFFER', { afterEffect: true });
+    const result = await migrate(doubles, async (handle) => {
+      await until('the failure', () => lastPhase(doubles)?.state === 'Failed');
+      expect([...doubles.exists].sort()).toEqual(['agent', 'disks', 'folder', 'job', 'policy', 'vm']);
+      await handle.executeUpdate(terminate, { args: [by] });
+    });
+    expect(result.status).toBe('Failed');
+    expect([...doubles.exists]).toEqual([]);
+    expect(doubles.calls).not.toContain('handOver');
+  });
+
+  it.each(['freezeReplication', 'handOver'] as const)(
+    'returns to the source when it is powered on during %s, and waits for a person',
+    async (name) => {
+      const doubles = makeDoubles();
+      doubles.fail(name, 'FREEZE_CANCELLED');
+      const result = await migrate(doubles, async (handle) => {
+        await until('the return', () => inStep(doubles, 'ready')() && doubles.calls.includes('unfreezeReplication'));
+        expect(lastPhase(doubles)).toMatchObject({ reason: { code: 'FREEZE_CANCELLED' } });
+        await handle.executeUpdate(finalMigration, { args: [by] });
+      });
+      expect(result.status).toBe('Completed');
+      expect(doubles.calls).not.toContain('powerOnFinalVm');
+    },
+  );
+
+  it('P2 dials reach the replicator at once, and the newest wish is the last', async () => {
+    const doubles = makeDoubles();
+    doubles.ready = false;
+    const dials = {
+      replicationRate: 20,
+      writeThrottling: 0,
+      bytesPerSecondMax: '1000000',
+      addedWriteLatencyMsMax: null,
+    };
+    await migrate(doubles, async (handle) => {
+      await until('replication', inStep(doubles, 'replicate'));
+      await handle.signal(changeSettings, { ...dials, replicationRate: 10 });
+      await handle.signal(changeSettings, dials);
+      await until('the dials', () => doubles.dials.length > 0);
+      doubles.ready = true;
+    });
+    expect(doubles.dials.at(-1)).toEqual(dials);
+  });
+
+  it('V4 ends as Aborted when a source disk was changed', async () => {
+    const doubles = makeDoubles();
+    doubles.activities.superviseReplication = async () => ({
+      outcome: 'aborted',
+      failure: { code: 'SOURCE_DISK_CHANGED', message: 'Hard disk 1 was removed', remedy: 'Start again' },
+    });
+    expect(await migrate(doubles, undisturbed)).toEqual({ status: 'Aborted' });
+    expect([...doubles.exists]).toEqual([]);
+  });
+});
+
+/** In which step each held activity is called. */
+const stepOf: Partial<Record<keyof AllActivities, string>> = {
+  ensureAgentIso: 'agentIso',
+  createTargetDisks: 'targetDisks',
+  uploadConfigurationIso: 'configurationIso',
+  createShadowVm: 'shadowVm',
+  powerOnShadowVm: 'powerOnShadowVm',
+  waitForShadowVmAddress: 'shadowVmIp',
+  enrolShadowVm: 'enrolShadowVm',
+  attachStoragePolicy: 'storagePolicy',
+  superviseReplication: 'replicate',
+  stopSourceVm: 'shutDownGuest',
+  freezeReplication: 'freeze',
+};
+function isAt(doubles: Doubles, name: keyof AllActivities): boolean {
+  return lastPhase(doubles)?.step === stepOf[name];
+}
