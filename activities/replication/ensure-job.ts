@@ -58,7 +58,7 @@ async function prepareReceiver(
 ): Promise<void> {
   const agent = await findAgent(services.database.prisma, plan.destination.siteId, 'receiver', plan.details.id);
   if (agent === null) throw new MigrationError('AGENT_NOT_ENROLLED', 'The receiver is not enrolled');
-  const receiver = openAgent(services, agent);
+  const receiver = await openAgent(services, agent);
   try {
     await receiver.prepareDisks(generation, disks, callOptions());
   } finally {

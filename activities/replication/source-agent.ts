@@ -4,12 +4,14 @@ import { hasAgentCode, openControlClient, type ControlClient } from '../../datap
 import { getAgent, getVmMigration, setFacts, type Agent } from '../../db/index.ts';
 import { readPlan, type Plan } from '../plan.ts';
 import type { Services } from '../services.ts';
+import { renewIfDue } from './renew-agent.ts';
 import { readSourceHost } from '../vsphere/storage-policy.ts';
 
 /** A client of an enrolled agent; the caller closes it. */
-export function openAgent(services: Services, agent: Agent): ControlClient {
+export async function openAgent(services: Services, agent: Agent): Promise<ControlClient> {
   const { address, port, spiffeId, name } = agent;
   if (address === null || spiffeId === null) throw new MigrationError('AGENT_NOT_ENROLLED', `${name} is not enrolled`);
+  await renewIfDue(services, agent);
   return openControlClient({ authority: services.authority, endpoint: { address, port }, spiffeId });
 }
 
@@ -49,7 +51,7 @@ export async function commandJob<T>(
   command: (job: JobCommand) => Promise<T>,
 ): Promise<T> {
   const plan = await readPlan(services, vmMigrationId);
-  const client = openAgent(services, await findSourceAgent(services, plan));
+  const client = await openAgent(services, await findSourceAgent(services, plan));
   let generation = plan.details.leaseGeneration;
   try {
     for (;;) {

@@ -66,7 +66,7 @@ export async function superviseReplication(services: Services, input: SuperviseI
 async function attach(services: Services, vmMigrationId: string): Promise<Attachment> {
   const generation = await takeLease(services.database.prisma, vmMigrationId);
   const plan = await readPlan(services, vmMigrationId);
-  const client = openAgent(services, await findSourceAgent(services, plan));
+  const client = await openAgent(services, await findSourceAgent(services, plan));
   try {
     return { client, generation, status: await ensureJob(services, client, plan, generation) };
   } catch (error) {
