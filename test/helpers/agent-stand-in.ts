@@ -8,7 +8,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import { createKeys, readCertificate } from '../../dataplane/client/x509.ts';
+import { createKeys, fingerprintOf, readCertificate } from '../../dataplane/client/x509.ts';
 import { createRequest, createSelfSigned } from './certificates.ts';
 
 export interface AgentFaults {
@@ -36,6 +36,7 @@ export interface AgentStandIn {
   readonly endpoint: { address: string; port: number };
   readonly faults: AgentFaults;
   readonly spkiDer: Buffer;
+  readonly spkiSha256: string;
   readonly keys: webcrypto.CryptoKeyPair;
   /** The certificate in force, null before enrolment. A test may put another one in. */
   certificate: { certificatePem: string; authorityPem: string } | null;
@@ -156,6 +157,7 @@ export async function startAgentStandIn(options: StandInOptions): Promise<AgentS
     endpoint: { address, port },
     faults,
     spkiDer,
+    spkiSha256: fingerprintOf(spkiDer),
     keys: own.keys,
     certificate: null,
     connections: () => connections,
