@@ -1,2 +1,20 @@
-//! The `replicator` program.
-fn main() { print!("{}", landfall_api::document::openapi_json()); }
+//! The `replicator` program: the data plane of Landfall in one static binary.
+//! This file is the command line only; each command lives in its own module.
+
+mod agent;
+mod cli;
+mod durable;
+mod host;
+mod http;
+mod listener;
+mod local;
+mod logging;
+mod receipt;
+mod receiver;
+mod source;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -1,0 +1,235 @@
+//! The two faces of the daemon. The hypervisor face attaches and detaches; the control face
+//! lists and commands jobs, and cannot attach anything. Both only pass on what a source does.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use landfall_api::{
+    AttachAnswer, AttachRequest, AttachedVm, ClosedRequest, Code, DetachRequest, Id, JobSpec,
+    Problem,
+};
+use serde::Serialize;
+
+use super::vm::{Service, Vm};
+use super::{Host, VMS_MAX};
+use crate::durable;
+use crate::http::{Answer, JobId, Json, Refusal, finish};
+use crate::local;
+
+/// A source that is being started may take so long to answer an attach.
+const ATTACH_PATIENCE: Duration = Duration::from_secs(30);
+const ORDINARY_PATIENCE: Duration = Duration::from_secs(15);
+/// Freeze and hand-over wait for the other side.
+const HANDOVER_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Routes of the hypervisor face.
+pub fn hypervisor(host: &Arc<Host>) -> Router {
+    finish(
+        Router::new()
+            .route("/v1/attach", post(attach))
+            .route("/v1/detach", post(detach))
+            .route("/v1/closed", post(closed))
+            .route("/v1/attachments", get(list))
+            .with_state(Arc::clone(host)),
+    )
+}
+
+/// Routes of the control face.
+pub fn control(host: &Arc<Host>) -> Router {
+    Router::new()
+        .route("/v1/vms", get(list))
+        .route("/v1/jobs/{job}", put(put_job).get(forward).delete(forward))
+        .route("/v1/jobs/{job}/certificate", put(forward))
+        .route("/v1/jobs/{job}/dials", put(forward))
+        .route("/v1/jobs/{job}/pause", post(forward))
+        .route("/v1/jobs/{job}/resume", post(forward))
+        .route("/v1/jobs/{job}/freeze", post(forward_patiently))
+        .route("/v1/jobs/{job}/hand-over", post(forward_patiently))
+        .route("/v1/jobs/{job}/unfreeze", post(forward_patiently))
+        .with_state(Arc::clone(host))
+}
+
+fn body(value: &impl Serialize) -> Bytes {
+    serde_json::to_vec(value).unwrap_or_default().into()
+}
+
+async fn attach(
+    State(host): State<Arc<Host>>,
+    Json(request): Json<AttachRequest>,
+) -> Answer<AttachAnswer> {
+    if !Path::new(&request.path).is_absolute() {
+        return Err(Problem::bad_request("path is absolute").into());
+    }
+    let vm = {
+        let mut vms = host.vms.lock().await;
+        match vms.get(&request.vm_uuid) {
+            Some(vm) => Arc::clone(vm),
+            None if vms.len() >= VMS_MAX => {
+                return Err(Problem::bad_request("this host has too many VMs attached").into());
+            }
+            None => {
+                durable::make_folder(&host.places.vm(&request.vm_uuid))?;
+                let vm = Vm::start(&host.places, request.vm_uuid.clone());
+                vms.insert(request.vm_uuid.clone(), Arc::clone(&vm));
+                vm
+            }
+        }
+    };
+    if vm.served(ATTACH_PATIENCE).await? == Service::PassThrough {
+        return attach_untracked(&vm, &request);
+    }
+    let asked =
+        local::ask_json(vm.control(), Method::POST, "/v1/attach", body(&request), ATTACH_PATIENCE);
+    let answered = asked.await;
+    if answered.is_err() {
+        drop_if_empty(&host, &vm).await;
+    }
+    Ok(axum::Json(answered?))
+}
+
+/// While no source starts, only disks that are attached already can be opened again.
+fn attach_untracked(vm: &Vm, request: &AttachRequest) -> Answer<AttachAnswer> {
+    let kept = vm.kept()?;
+    if !kept.disks.iter().any(|disk| disk.uuid == request.disk_uuid) {
+        let what = "the source process does not start";
+        return Err(Problem::new(Code::SourceUnavailable, what).into());
+    }
+    let nbd_socket = vm.nbd_socket(&request.disk_uuid).to_string_lossy().into_owned();
+    Ok(axum::Json(AttachAnswer { nbd_socket }))
+}
+
+async fn detach(
+    State(host): State<Arc<Host>>,
+    Json(request): Json<DetachRequest>,
+) -> Result<StatusCode, Refusal> {
+    let Ok(vm) = host.vm(&request.vm_uuid).await else { return Ok(StatusCode::NO_CONTENT) };
+    if vm.served(ATTACH_PATIENCE).await? == Service::Source {
+        let asked = local::ask_json::<()>(
+            vm.control(),
+            Method::POST,
+            "/v1/detach",
+            body(&request),
+            ORDINARY_PATIENCE,
+        );
+        asked.await?;
+    } else {
+        let mut kept = vm.kept()?;
+        kept.disks.retain(|disk| disk.uuid != request.disk_uuid);
+        vm.store(&kept)?;
+    }
+    drop_if_empty(&host, &vm).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The last disk takes the source process with it.
+async fn drop_if_empty(host: &Host, vm: &Arc<Vm>) {
+    let mut vms = host.vms.lock().await;
+    let empty = vm.kept().is_ok_and(|kept| kept.disks.is_empty());
+    if empty && vms.get(&vm.uuid).is_some_and(|known| Arc::ptr_eq(known, vm)) {
+        vms.remove(&vm.uuid);
+        vm.stop().await;
+    }
+}
+
+async fn closed(
+    State(host): State<Arc<Host>>,
+    Json(request): Json<ClosedRequest>,
+) -> Result<StatusCode, Refusal> {
+    let Ok(vm) = host.vm(&request.vm_uuid).await else { return Ok(StatusCode::NO_CONTENT) };
+    if vm.served(ATTACH_PATIENCE).await? == Service::Source {
+        let asked = local::ask_json::<()>(
+            vm.control(),
+            Method::POST,
+            "/v1/closed",
+            body(&request),
+            ORDINARY_PATIENCE,
+        );
+        asked.await?;
+    } else {
+        let mut kept = vm.kept()?;
+        kept.open = false;
+        vm.store(&kept)?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn list(State(host): State<Arc<Host>>) -> Answer<Vec<AttachedVm>> {
+    let mut views = Vec::new();
+    for vm in host.all().await {
+        views.push(vm.attachments().await?);
+    }
+    Ok(axum::Json(views))
+}
+
+async fn put_job(
+    State(host): State<Arc<Host>>,
+    JobId(job): JobId,
+    uri: Uri,
+    content: Bytes,
+) -> Result<Response, Refusal> {
+    let spec: JobSpec = serde_json::from_slice(&content)
+        .map_err(|error| Problem::bad_request(format!("the body does not fit: {error}")))?;
+    spec.check()?;
+    let vm = host.vm(&spec.vm_uuid).await?;
+    if let Ok(holder) = holder_of(&host, &job).await {
+        if holder.uuid != vm.uuid {
+            return Err(Problem::new(Code::VmBusy, "the job belongs to another VM").into());
+        }
+    }
+    pass_on(&vm, Method::PUT, &uri, content, ORDINARY_PATIENCE).await
+}
+
+async fn forward(
+    State(host): State<Arc<Host>>,
+    JobId(job): JobId,
+    method: Method,
+    uri: Uri,
+    content: Bytes,
+) -> Result<Response, Refusal> {
+    let vm = holder_of(&host, &job).await?;
+    pass_on(&vm, method, &uri, content, ORDINARY_PATIENCE).await
+}
+
+async fn forward_patiently(
+    State(host): State<Arc<Host>>,
+    JobId(job): JobId,
+    method: Method,
+    uri: Uri,
+    content: Bytes,
+) -> Result<Response, Refusal> {
+    let vm = holder_of(&host, &job).await?;
+    pass_on(&vm, method, &uri, content, HANDOVER_PATIENCE).await
+}
+
+/// The VM whose source keeps the job.
+async fn holder_of(host: &Host, job: &Id) -> Result<Arc<Vm>, Problem> {
+    for vm in host.all().await {
+        if vm.kept()?.job.is_some_and(|kept| kept.id == *job) {
+            return Ok(vm);
+        }
+    }
+    Err(Problem::new(Code::UnknownJob, format!("no source on this host keeps the job {job}")))
+}
+
+async fn pass_on(
+    vm: &Vm,
+    method: Method,
+    uri: &Uri,
+    content: Bytes,
+    patience: Duration,
+) -> Result<Response, Refusal> {
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let (status, bytes) = local::ask(vm.control(), method, path, content, patience).await?;
+    let kind = if status.is_success() { "application/json" } else { "application/problem+json" };
+    if bytes.is_empty() {
+        return Ok(status.into_response());
+    }
+    Ok((status, [(header::CONTENT_TYPE, kind)], bytes).into_response())
+}

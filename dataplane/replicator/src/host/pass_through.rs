@@ -1,0 +1,61 @@
+//! The last resort: serves a VM's disks on their sockets without any tracking. What is written
+//! meanwhile is unknown to the maps, which a durable mark says first.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use landfall_api::{Code, Problem, Uuid};
+use landfall_io::Kept;
+use landfall_nbd::{FileExport, Server};
+
+use super::places::nbd_socket;
+use crate::durable;
+use crate::source::{engine_folder, lock_vm};
+
+const MARK: &str = "untracked";
+
+/// Servers of a VM's disks; they hang up when this is dropped.
+pub struct PassThrough {
+    _servers: Vec<Server>,
+    /// Held last: no source starts while a server runs.
+    _lock: File,
+}
+
+impl PassThrough {
+    /// Serves every disk that may be written. Fails when a source process runs.
+    pub fn start(vm_folder: &Path, sockets: &Path, vm: &Uuid) -> Result<Self, Problem> {
+        let lock = lock_vm(vm_folder)?;
+        durable::write(&vm_folder.join(MARK), b"")?;
+        let mut servers = Vec::new();
+        for disk in Kept::load(&engine_folder(vm_folder))?.disks {
+            let capacity = disk.capacity.0;
+            if landfall_io::is_sealed(&disk.path, &disk.uuid, capacity) {
+                continue;
+            }
+            let socket = nbd_socket(sockets, vm, &disk.uuid);
+            let served = FileExport::open(&disk.path, capacity)
+                .and_then(|export| Server::start(&socket, Arc::new(export)));
+            match served {
+                Ok(server) => servers.push(server),
+                Err(error) => {
+                    tracing::error!(disk = %disk.uuid, %error, "a disk cannot be served");
+                }
+            }
+        }
+        if servers.is_empty() {
+            return Err(Problem::new(Code::StorageFailed, "no disk can be served"));
+        }
+        Ok(Self { _servers: servers, _lock: lock })
+    }
+
+    /// Whether writes went past the maps since the last source process.
+    pub fn is_marked(vm_folder: &Path) -> bool {
+        vm_folder.join(MARK).exists()
+    }
+
+    /// Takes the mark away: everything is going to be compared.
+    pub fn unmark(vm_folder: &Path) -> Result<(), Problem> {
+        durable::remove(&vm_folder.join(MARK))
+    }
+}

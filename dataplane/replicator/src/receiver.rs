@@ -1,0 +1,73 @@
+//! `replicator receiver`: the engine's receiver behind the control face and the data port of a
+//! shadow VM. The engine does the work; this file wires it to TLS, HTTP and the files.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::routing::{get, put};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use landfall_api::{Code, PrepareDisks, Problem, ReceiverConfig, ReceiverStatus, Role};
+use landfall_io::Receiver;
+
+use crate::agent::{Agent, AgentSetup, SecretSource, routes, server_config};
+use crate::cli::ReceiverArgs;
+use crate::durable;
+use crate::http::{Answer, Json, answer};
+use crate::listener::{CONTROL_PROTOCOL, DATA_PROTOCOL, DataServer, Port, serve};
+
+/// Runs until the process is ended.
+pub async fn run(args: ReceiverArgs) -> Result<(), Problem> {
+    let config: ReceiverConfig = durable::read_json(&args.config)?.ok_or_else(|| {
+        Problem::new(Code::StorageFailed, format!("{} is not there", args.config.display()))
+    })?;
+    let secret = BASE64
+        .decode(config.enrol_secret.trim())
+        .map_err(|_| Problem::bad_request("enrolSecret in the configuration is not base64"))?;
+    let agent = Agent::open(AgentSetup {
+        role: Role::Receiver,
+        folder: args.state.join("agent"),
+        agent_id: Some(config.agent_id),
+        name_id: Some(config.vm_migration_id.clone()),
+        installation_id: Some(config.installation_id.clone()),
+        authority_pem: Some(config.authority_pem),
+        secret: SecretSource::Given(secret),
+    })?;
+    let migration = config.vm_migration_id;
+    let source_name = format!("spiffe://landfall/{}/source/{migration}", config.installation_id);
+    let receiver = Receiver::open(migration, &args.state.join("engine"), &args.disks)?;
+
+    let control = Router::new()
+        .route("/v1/receiver", get(status))
+        .route("/v1/receiver/disks", put(prepare))
+        .with_state(Arc::clone(&receiver));
+    let data: DataServer = Arc::new(move |socket, session, peer| {
+        if peer != source_name {
+            tracing::warn!(peer, "a data peer of another migration was refused");
+            return;
+        }
+        if let Err(error) = receiver.serve_data(socket, session, &peer) {
+            tracing::info!(%error, "a data connection ended");
+        }
+    });
+    let port = Port {
+        tls: server_config(&agent, &[DATA_PROTOCOL, CONTROL_PROTOCOL])?,
+        control: routes(&agent, control),
+        data: Some(data),
+        agent,
+    };
+    serve(SocketAddr::new(args.address, args.port), port).await
+}
+
+async fn status(State(receiver): State<Arc<Receiver>>) -> Answer<ReceiverStatus> {
+    answer(move || Ok(receiver.status())).await
+}
+
+async fn prepare(
+    State(receiver): State<Arc<Receiver>>,
+    Json(request): Json<PrepareDisks>,
+) -> Answer<ReceiverStatus> {
+    answer(move || receiver.prepare_disks(request)).await
+}

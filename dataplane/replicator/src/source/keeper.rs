@@ -1,0 +1,184 @@
+//! Keeps NBD servers and TLS of one VM in step with the engine, which itself keeps what is
+//! attached and which job runs. Commands may come twice.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use landfall_api::{
+    AttachAnswer, AttachRequest, AttachedVm, Code, Id, JobCertificate, JobSpec, JobStatus, Problem,
+    Uuid,
+};
+use landfall_io::SourceVm;
+use landfall_nbd::{Export, Server};
+
+use super::job_files::{JobFiles, Tls};
+use crate::host::{PassThrough, nbd_socket};
+
+/// Everything of one VM.
+pub struct Keeper {
+    /// The engine, for commands that need nothing else.
+    pub engine: Arc<SourceVm>,
+    sockets: PathBuf,
+    vm: Uuid,
+    files: JobFiles,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    servers: BTreeMap<Uuid, Server>,
+    tls: Option<Tls>,
+}
+
+impl Keeper {
+    /// Takes up what an earlier process left: the same disks on the same sockets, the same job.
+    pub fn open(folder: &Path, sockets: &Path, vm: Uuid) -> Result<Arc<Self>, Problem> {
+        let keeper = Arc::new(Self {
+            engine: SourceVm::open(&engine_folder(folder), vm.clone())?,
+            sockets: sockets.to_owned(),
+            vm,
+            files: JobFiles::within(folder),
+            state: Mutex::default(),
+        });
+        let mut state = keeper.lock();
+        for (disk, tap) in keeper.engine.exports() {
+            keeper.serve(&mut state, &disk, tap)?;
+        }
+        // A new process trusts no map of an earlier one: everything is compared by hash.
+        PassThrough::unmark(folder)?;
+        keeper.install_kept(&mut state)?;
+        drop(state);
+        Ok(keeper)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn serve(&self, state: &mut State, disk: &Uuid, tap: Arc<dyn Export>) -> Result<(), Problem> {
+        if !state.servers.contains_key(disk) {
+            let server = Server::start(&nbd_socket(&self.sockets, &self.vm, disk), tap)
+                .map_err(|error| Problem::storage("the NBD socket", &error))?;
+            state.servers.insert(disk.clone(), server);
+        }
+        Ok(())
+    }
+
+    fn install_kept(&self, state: &mut State) -> Result<(), Problem> {
+        let Some((job, spec)) = self.engine.job() else { return Ok(()) };
+        if let Some(tls) = self.files.tls(&job, &spec)? {
+            self.engine.install_tls(&job, Arc::clone(&tls.config))?;
+            state.tls = Some(tls);
+        }
+        Ok(())
+    }
+
+    /// Puts the tap in front of a disk and opens the VM's side.
+    pub fn attach(&self, request: &AttachRequest) -> Result<AttachAnswer, Problem> {
+        let mut state = self.lock();
+        let (disk, path) = (&request.disk_uuid, Path::new(&request.path));
+        let tap = self.engine.attach(disk, path, request.capacity_bytes.0)?;
+        self.serve(&mut state, disk, tap)?;
+        tracing::info!(%disk, path = %path.display(), "attached");
+        let nbd_socket = nbd_socket(&self.sockets, &self.vm, disk);
+        Ok(AttachAnswer { nbd_socket: nbd_socket.to_string_lossy().into_owned() })
+    }
+
+    /// Takes the tap away from a disk.
+    pub fn detach(&self, disk: &Uuid) -> Result<(), Problem> {
+        let mut state = self.lock();
+        drop(state.servers.remove(disk));
+        self.engine.detach(disk)?;
+        tracing::info!(%disk, "detached");
+        Ok(())
+    }
+
+    /// The VM's side is gone: nothing of its clients runs any more on return.
+    pub fn closed(&self) -> Result<(), Problem> {
+        let state = self.lock();
+        state.servers.values().for_each(Server::disconnect_all);
+        self.engine.set_open(false)?;
+        tracing::info!("the VM's side is closed");
+        Ok(())
+    }
+
+    /// What is attached.
+    pub fn attachments(&self) -> AttachedVm {
+        self.engine.attached()
+    }
+
+    /// Ensures a job.
+    pub fn put_job(&self, job: &Id, spec: JobSpec) -> Result<JobStatus, Problem> {
+        if spec.vm_uuid != self.vm {
+            return Err(Problem::bad_request("this source serves another VM"));
+        }
+        let mut state = self.lock();
+        let receiver_before = self.engine.job().map(|(_, spec)| spec.receiver);
+        self.engine.ensure_job(job, spec)?;
+        let receiver_now = self.engine.job().map(|(_, spec)| spec.receiver);
+        if state.tls.is_none() || receiver_before != receiver_now {
+            self.install_kept(&mut state)?;
+        }
+        self.status_in(&state, job)
+    }
+
+    /// Takes the certificate of the data connections.
+    pub fn put_certificate(&self, job: &Id, given: &JobCertificate) -> Result<JobStatus, Problem> {
+        let mut state = self.lock();
+        let spec = self.spec(job)?;
+        if given.generation < spec.generation {
+            let what = format!("generation {} is older than {}", given.generation, spec.generation);
+            return Err(Problem::new(Code::StaleGeneration, what));
+        }
+        let tls = self.files.put_certificate(job, &spec, given)?;
+        self.engine.install_tls(job, Arc::clone(&tls.config))?;
+        state.tls = Some(tls);
+        self.status_in(&state, job)
+    }
+
+    fn spec(&self, job: &Id) -> Result<JobSpec, Problem> {
+        let known = self.engine.job().filter(|(known, _)| known == job);
+        let unknown = || Problem::new(Code::UnknownJob, format!("this source keeps no job {job}"));
+        known.map(|(_, spec)| spec).ok_or_else(unknown)
+    }
+
+    /// State of the job, with a signing request while one is wanted.
+    pub fn status(&self, job: &Id) -> Result<JobStatus, Problem> {
+        self.status_in(&self.lock(), job)
+    }
+
+    fn status_in(&self, state: &State, job: &Id) -> Result<JobStatus, Problem> {
+        let mut status = self.engine.status(job)?;
+        if state.tls.as_ref().is_none_or(Tls::ends_soon) {
+            status.csr_pem = Some(self.files.request(job)?);
+        }
+        Ok(status)
+    }
+
+    /// Ends the job and forgets it with its key.
+    pub fn delete_job(&self, job: &Id, generation: u64) -> Result<(), Problem> {
+        let mut state = self.lock();
+        if self.spec(job).is_err() {
+            return Ok(());
+        }
+        self.engine.stop_job(job, generation)?;
+        state.tls = None;
+        self.files.forget()
+    }
+
+    /// Hangs up on every guest without an answer and makes what they wrote durable.
+    pub fn close(&self) {
+        self.lock().servers.clear();
+        for (disk, tap) in self.engine.exports() {
+            if let Err(error) = tap.flush() {
+                tracing::error!(%disk, %error, "the last flush failed");
+            }
+        }
+    }
+}
+
+/// Folder of the engine within a VM's folder.
+pub fn engine_folder(vm_folder: &Path) -> PathBuf {
+    vm_folder.join("engine")
+}

@@ -1,0 +1,149 @@
+//! The private face of a source process: what the hypervisor and the control face of the host
+//! daemon pass on to it.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::routing::{get, post, put};
+use landfall_api::{
+    AttachAnswer, AttachRequest, AttachedVm, ClosedRequest, DetachRequest, DialsBody, DialsInForce,
+    GenerationBody, JobCertificate, JobSpec, JobStatus, TokenBody,
+};
+use serde::Deserialize;
+
+use super::keeper::Keeper;
+use crate::http::{Answer, JobId, Json, Refusal, answer, blocking, finish};
+
+type Keep = State<Arc<Keeper>>;
+
+#[derive(Deserialize)]
+struct Generation {
+    generation: u64,
+}
+
+/// All routes.
+pub fn routes(keeper: &Arc<Keeper>) -> Router {
+    finish(
+        Router::new()
+            .route("/v1/attach", post(attach))
+            .route("/v1/detach", post(detach))
+            .route("/v1/closed", post(closed))
+            .route("/v1/attachments", get(attachments))
+            .route("/v1/jobs/{job}", put(put_job).get(status).delete(delete_job))
+            .route("/v1/jobs/{job}/certificate", put(put_certificate))
+            .route("/v1/jobs/{job}/dials", put(put_dials))
+            .route("/v1/jobs/{job}/pause", post(pause))
+            .route("/v1/jobs/{job}/resume", post(resume))
+            .route("/v1/jobs/{job}/freeze", post(freeze))
+            .route("/v1/jobs/{job}/hand-over", post(hand_over))
+            .route("/v1/jobs/{job}/unfreeze", post(unfreeze))
+            .with_state(Arc::clone(keeper)),
+    )
+}
+
+async fn attach(State(keeper): Keep, Json(body): Json<AttachRequest>) -> Answer<AttachAnswer> {
+    answer(move || keeper.attach(&body)).await
+}
+
+async fn detach(
+    State(keeper): Keep,
+    Json(body): Json<DetachRequest>,
+) -> Result<StatusCode, Refusal> {
+    blocking(move || keeper.detach(&body.disk_uuid)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn closed(
+    State(keeper): Keep,
+    Json(_body): Json<ClosedRequest>,
+) -> Result<StatusCode, Refusal> {
+    blocking(move || keeper.closed()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn attachments(State(keeper): Keep) -> Answer<AttachedVm> {
+    answer(move || Ok(keeper.attachments())).await
+}
+
+async fn put_job(
+    State(keeper): Keep,
+    JobId(job): JobId,
+    Json(spec): Json<JobSpec>,
+) -> Answer<JobStatus> {
+    answer(move || keeper.put_job(&job, spec)).await
+}
+
+async fn status(State(keeper): Keep, JobId(job): JobId) -> Answer<JobStatus> {
+    answer(move || keeper.status(&job)).await
+}
+
+async fn delete_job(
+    State(keeper): Keep,
+    JobId(job): JobId,
+    Query(query): Query<Generation>,
+) -> Result<StatusCode, Refusal> {
+    blocking(move || keeper.delete_job(&job, query.generation)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn put_certificate(
+    State(keeper): Keep,
+    JobId(job): JobId,
+    Json(body): Json<JobCertificate>,
+) -> Answer<JobStatus> {
+    answer(move || keeper.put_certificate(&job, &body)).await
+}
+
+async fn put_dials(
+    State(keeper): Keep,
+    JobId(job): JobId,
+    Json(body): Json<DialsBody>,
+) -> Answer<DialsInForce> {
+    answer(move || {
+        let in_force = keeper.engine.set_dials(&job, body.generation, body.dials)?;
+        Ok(DialsInForce { in_force })
+    })
+    .await
+}
+
+async fn pause(
+    State(keeper): Keep,
+    JobId(job): JobId,
+    Json(body): Json<GenerationBody>,
+) -> Answer<JobStatus> {
+    answer(move || keeper.engine.pause(&job, body.generation)).await
+}
+
+async fn resume(
+    State(keeper): Keep,
+    JobId(job): JobId,
+    Json(body): Json<GenerationBody>,
+) -> Answer<JobStatus> {
+    answer(move || keeper.engine.resume(&job, body.generation)).await
+}
+
+async fn freeze(
+    State(keeper): Keep,
+    JobId(job): JobId,
+    Json(body): Json<TokenBody>,
+) -> Answer<JobStatus> {
+    answer(move || keeper.engine.freeze(&job, body.generation, body.token)).await
+}
+
+async fn hand_over(
+    State(keeper): Keep,
+    JobId(job): JobId,
+    Json(body): Json<TokenBody>,
+) -> Answer<JobStatus> {
+    answer(move || keeper.engine.hand_over(&job, body.generation, body.token)).await
+}
+
+async fn unfreeze(
+    State(keeper): Keep,
+    JobId(job): JobId,
+    Json(body): Json<TokenBody>,
+) -> Answer<JobStatus> {
+    answer(move || keeper.engine.unfreeze(&job, body.generation, body.token)).await
+}

@@ -1,0 +1,11 @@
+//! Tests of the real program: processes on loopback with real certificates, real sockets and
+//! real files. `stage.rs` sets the stage; the other files are the plays.
+
+mod authority;
+mod client;
+mod faces;
+mod guest;
+mod proxy;
+mod replication;
+mod stage;
+mod supervision;
