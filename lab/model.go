@@ -43,7 +43,7 @@ func (s *site) createModel() error {
 		return err
 	}
 	s.model, s.service = model, model.Service
-	s.service.Context.Map.Put(s)
+	s.service.Context.Map.Put(&registered{site: s})
 	s.service.Context.Map.Handler = s.redirect
 
 	ctx := context.Background()

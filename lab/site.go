@@ -73,8 +73,15 @@ func newSite(config siteConfig) *site {
 	}
 }
 
-// Reference makes the site an object of the simulator's registry.
-func (s *site) Reference() types.ManagedObjectReference { return s.self }
+// registered is the site as an object of the simulator's registry. Searches look at the first field of every object
+// there and end the call when it is no managed object.
+type registered struct {
+	mo.ServiceManager
+	*site
+}
+
+// Reference names the site among the simulator's objects.
+func (r *registered) Reference() types.ManagedObjectReference { return r.self }
 
 // Lock and Unlock are empty: calls to different VMs must not wait for each other here.
 func (s *site) Lock() {}
