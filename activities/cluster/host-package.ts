@@ -1,9 +1,17 @@
 /** Installs the host package on a cluster: hosts fetch it from the management server and trust only its certificate. */
 import { join } from 'node:path';
-import { MigrationError } from '../../core/index.ts';
+import { MigrationError, type HostResult } from '../../core/index.ts';
 import { readServerCertificate } from '../../dataplane/client/index.ts';
-import { claimObject, getCluster } from '../../db/index.ts';
-import { filterIssues, installFilter, listFilters } from '../../vsphere/index.ts';
+import { claimObject, getCluster, setHostResult, type Cluster } from '../../db/index.ts';
+import {
+  filterIssues,
+  installFilter,
+  isFault,
+  listFilters,
+  type ClusterFilter,
+  type ClusterRef,
+  type VsphereSession,
+} from '../../vsphere/index.ts';
 import { callOptions } from '../call-options.ts';
 import type { Services } from '../services.ts';
 
@@ -15,20 +23,47 @@ export async function installHostPackage(services: Services, clusterId: string):
   const cluster = await getCluster(prisma, clusterId);
   const session = await services.session(cluster.siteId);
   const ref = { type: 'ClusterComputeResource', value: cluster.moref } as const;
-  const { version } = await services.builtFile('landfall-host.vib');
+  // Asked for first: without the package nothing may be promised to a vCenter.
+  await services.builtFile('landfall-host.vib');
   await claimObject(prisma, { siteId: cluster.siteId, clusterId, kind: 'package', name: packagePath });
-  const installed = (await listFilters(session, ref)).find((filter) => isOurs(filter.vendor, filter.packageUrl));
-  if (installed === undefined) {
-    const url = new URL(packagePath, services.settings.apiUrl).href;
-    const certificate = await readServerCertificate(join(services.settings.home, 'authority'));
-    await installFilter(session, ref, url, certificate?.certificatePem, callOptions());
+  try {
+    if ((await findOurs(session, ref)) === undefined) await install(services, session, ref);
+  } catch (error) {
+    if (!isFault(error, 'PlatformConfigFault', 'HostConfigFault')) throw error;
+    throw await installFailure(services, session, cluster, ref, error.safeMessage);
   }
-  const ours = (await listFilters(session, ref)).find((filter) => isOurs(filter.vendor, filter.packageUrl));
-  if (ours === undefined) throw new MigrationError('FILTER_INSTALL_FAILED', `Version ${version} did not appear`);
-  const issues = await filterIssues(session, ref, ours.id);
-  if (issues.length === 0) return;
-  const what = issues.map(({ host, message }) => `${host.value}: ${message}`).join('; ');
-  throw new MigrationError('FILTER_INSTALL_FAILED', `The host package could not be installed: ${what}`);
+  const failure = await installFailure(services, session, cluster, ref, '');
+  if (failure.details['hosts'] !== 0) throw failure;
+}
+
+async function install(services: Services, session: VsphereSession, cluster: ClusterRef): Promise<void> {
+  const { apiUrl, home } = services.settings;
+  const certificate = await readServerCertificate(join(home, 'authority'));
+  await installFilter(session, cluster, new URL(packagePath, apiUrl).href, certificate?.certificatePem, callOptions());
+}
+
+/** Says which host refused and why, in the records and in the error. */
+async function installFailure(
+  services: Services,
+  session: VsphereSession,
+  cluster: Cluster,
+  ref: ClusterRef,
+  otherwise: string,
+): Promise<MigrationError> {
+  const ours = await findOurs(session, ref);
+  const issues = ours === undefined ? [] : await filterIssues(session, ref, ours.id);
+  for (const { host, message } of issues) {
+    const known = (cluster.hosts as unknown as HostResult[]).find(({ moref }) => moref === host.value);
+    if (known !== undefined) await setHostResult(services.database, cluster.id, { ...known, state: 'failed', message });
+  }
+  const what = issues.map(({ host, message }) => `${host.value}: ${message}`).join('; ') || otherwise;
+  return new MigrationError('FILTER_INSTALL_FAILED', `The host package could not be installed: ${what}`, {
+    details: { hosts: issues.length },
+  });
+}
+
+async function findOurs(session: VsphereSession, cluster: ClusterRef): Promise<ClusterFilter | undefined> {
+  return (await listFilters(session, cluster)).find((filter) => isOurs(filter.vendor, filter.packageUrl));
 }
 
 function isOurs(filterVendor: string, packageUrl: string | undefined): boolean {
