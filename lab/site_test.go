@@ -17,7 +17,7 @@ import (
 	"github.com/vmware/govmomi/vim25/types"
 )
 
-const testDeadline = 60 * time.Second
+const testDeadline = 180 * time.Second
 
 // testSite is a served site with a logged-in client.
 type testSite struct {
