@@ -70,6 +70,11 @@ impl Window {
         self.used < self.limit
     }
 
+    /// Bytes that may be on the way.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
     /// Bytes on the way.
     pub fn used(&self) -> u64 {
         self.used

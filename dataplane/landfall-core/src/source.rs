@@ -277,11 +277,11 @@ impl SourceDisk {
         }
     }
 
-    /// A chunk differs at the barrier: it is sent and hashed again.
+    /// A chunk differs at the barrier: it is sent and hashed again, here as a whole too.
     pub fn repair(&mut self, leaf: u64) {
         let chunk = self.tree.chunk(leaf);
         self.dirty.set(chunk.touched(BLOCK));
-        self.tree.touch(chunk);
+        self.tree.distrust(chunk);
     }
 
     /// Whether the destination has every unit, compared if it had to be.

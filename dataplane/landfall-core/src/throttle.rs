@@ -16,9 +16,10 @@ impl TokenBucket {
         Self { rate: None, tokens: 0.0, at_ns: now_ns }
     }
 
-    /// Burst of a rate: 50 ms of it, at least one unit.
+    /// Credit that may gather while the sender is kept from sending: 100 ms of the rate, at
+    /// least 256 KiB. Less, and a busy machine stays below its rate.
     pub fn burst_bytes(rate: f64) -> f64 {
-        (rate / 20.0).max(crate::UNIT as f64)
+        (rate / 10.0).max(4.0 * crate::UNIT as f64)
     }
 
     /// A new rate is in force at once; no credit is carried over from a higher one.
@@ -54,13 +55,13 @@ impl TokenBucket {
         }
     }
 
-    /// The longest extent that keeps the flow smooth.
+    /// The longest extent that keeps the flow smooth: 25 ms of the rate.
     pub fn extent_max(&self) -> u64 {
         match self.rate {
             None => crate::CHUNK,
             Some(rate) => {
-                let burst = Self::burst_bytes(rate) as u64 / crate::UNIT * crate::UNIT;
-                burst.clamp(crate::UNIT, crate::CHUNK)
+                let smooth = (rate / 40.0) as u64 / crate::UNIT * crate::UNIT;
+                smooth.clamp(crate::UNIT, crate::CHUNK)
             }
         }
     }

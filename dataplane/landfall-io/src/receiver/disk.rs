@@ -103,17 +103,16 @@ impl Destination {
 
     /// Takes the hash of one stale chunk from the disk.
     pub(super) fn hash_next(&self, from: u64, buf: &mut [u8]) -> io::Result<Option<u64>> {
-        let (hashing, chunk) = {
+        let hashing = {
             let mut book = self.book.lock().expect("book");
             let Some(leaf) = book.tree().stale().next(from, true) else { return Ok(None) };
-            (book.tree_mut().begin(leaf), book.tree().chunk(leaf))
+            book.tree_mut().begin(leaf)
         };
-        let buf = &mut buf[..chunk.len as usize];
-        let read = self.file.read(buf, chunk.off).map(|()| hash(buf));
+        let read = hashing.read(buf, |part, off| self.file.read(part, off));
         let mut book = self.book.lock().expect("book");
         match read {
-            Ok(value) => {
-                book.tree_mut().put(hashing, value);
+            Ok(taken) => {
+                book.tree_mut().put(&taken);
                 Ok(Some(hashing.leaf()))
             }
             Err(error) => {

@@ -2,7 +2,8 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 
 use landfall_wire::{Ack, kind};
 
@@ -11,7 +12,9 @@ use super::session::Session;
 use crate::link::Frame;
 
 /// What comes in so soon after the first frame shares its flush.
-const GATHER: Duration = Duration::from_millis(15);
+const GATHER: Duration = Duration::from_millis(10);
+/// With so much waiting the flush begins at once.
+const ENOUGH_BYTES: u64 = 4 << 20;
 
 /// Starts the thread that flushes whenever something was applied.
 pub(super) fn start(receiver: &Arc<Receiver>) {
@@ -19,7 +22,7 @@ pub(super) fn start(receiver: &Arc<Receiver>) {
     let run = move || {
         while let Some(receiver) = weak.upgrade() {
             if receiver.wait_for_work() {
-                std::thread::sleep(GATHER);
+                receiver.gather();
                 receiver.flush_and_acknowledge();
             }
         }
@@ -38,6 +41,14 @@ impl Receiver {
             .wait_timeout_while(work, Duration::from_millis(500), |work| !*work)
             .expect("work");
         std::mem::take(&mut *work)
+    }
+
+    fn gather(&self) {
+        let start = Instant::now();
+        while start.elapsed() < GATHER && self.unflushed.load(Relaxed) < ENOUGH_BYTES {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.unflushed.store(0, Relaxed);
     }
 
     fn flush_and_acknowledge(self: &Arc<Self>) {

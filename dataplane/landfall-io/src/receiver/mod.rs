@@ -10,6 +10,7 @@ mod state;
 
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ pub struct Receiver {
     disks: Mutex<Vec<Prepared>>,
     session: Mutex<Option<Arc<Session>>>,
     flushing: Mutex<()>,
+    unflushed: AtomicU64,
     work: Mutex<bool>,
     work_ready: Condvar,
 }
@@ -61,6 +63,7 @@ impl Receiver {
             disks: Mutex::new(Vec::new()),
             session: Mutex::new(None),
             flushing: Mutex::new(()),
+            unflushed: AtomicU64::new(0),
             work: Mutex::new(false),
             work_ready: Condvar::new(),
         });
@@ -169,7 +172,8 @@ impl Receiver {
         disks.iter().filter_map(|prepared| prepared.disk.clone()).collect()
     }
 
-    fn signal_work(&self) {
+    fn signal_work(&self, bytes: u64) {
+        self.unflushed.fetch_add(bytes, Relaxed);
         *self.work.lock().expect("work") = true;
         self.work_ready.notify_one();
     }

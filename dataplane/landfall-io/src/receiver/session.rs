@@ -357,7 +357,7 @@ fn run(
         let noted = lane.book.lock().expect("book").applied(header.seq);
         noted.map_err(|wanted| Refusal::protocol(format!("frame {wanted} is missing")))?;
         if changed {
-            receiver.signal_work();
+            receiver.signal_work(header.raw.into());
         }
         if header.kind == kind::BYE {
             return Ok(());

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use landfall_core::CHUNK;
-use landfall_core::tree::hash;
 
 use super::cutover::Cutover;
 use super::disk::SourceDiskIo;
@@ -40,17 +39,16 @@ pub(super) fn run(job: &Arc<Job>, cutover: &Arc<Cutover>) {
 
 /// Takes the hash of one quiet chunk.
 pub(super) fn hash_next(disk: &SourceDiskIo, from: u64, buf: &mut [u8]) -> io::Result<Option<u64>> {
-    let (hashing, chunk) = {
+    let hashing = {
         let mut book = disk.book.lock().expect("book");
         let Some(leaf) = book.next_stale(from) else { return Ok(None) };
-        (book.tree_mut().begin(leaf), book.tree().chunk(leaf))
+        book.tree_mut().begin(leaf)
     };
-    let buf = &mut buf[..chunk.len as usize];
-    let read = disk.file.read(buf, chunk.off).map(|()| hash(buf));
+    let read = hashing.read(buf, |part, off| disk.file.read(part, off));
     let mut book = disk.book.lock().expect("book");
     match read {
-        Ok(value) => {
-            book.tree_mut().put(hashing, value);
+        Ok(taken) => {
+            book.tree_mut().put(&taken);
             Ok(Some(hashing.leaf()))
         }
         Err(error) => {

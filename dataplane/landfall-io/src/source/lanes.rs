@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use landfall_core::sending::Sent;
 use landfall_core::source::Pick;
-use landfall_core::tree::{Hash, hash};
+use landfall_core::tree::{Hash, Taken, hash};
 use landfall_core::{CHUNK, Extent, UNIT};
 use landfall_wire::{
     Ack, ErrorMessage, HASHES_MAX, HEADER_LEN, HashKind, Hashes, Header, Run, Want, flags, kind,
@@ -94,8 +94,11 @@ pub(super) fn send_bulk(
     }
 }
 
+/// The window is one; bulk leaves a quarter of it to prio.
 fn has_room(session: &Session, lane: usize) -> bool {
-    session.windows.lock().expect("windows")[lane].open()
+    let windows = session.windows.lock().expect("windows");
+    let [prio, bulk] = *windows;
+    prio.used() + bulk.used() < prio.limit() && (lane == PRIO || bulk.open())
 }
 
 /// One step of background: a hole, or an extent with content.
@@ -173,16 +176,13 @@ fn send_extent(
         return Err(error);
     }
     let pieces = pieces(extent, buf);
-    let hashes: Vec<Hash> = pieces
-        .iter()
-        .map(|piece| if piece.zero { [0; 32] } else { hash(&buf[piece.range()]) })
-        .collect();
-    if let Some(hashing) = hashing {
-        let value = match pieces.as_slice() {
-            [piece] if !piece.zero => hashes[0],
-            _ => hash(buf),
-        };
-        disk.disk.book.lock().expect("book").tree_mut().put(hashing, value);
+    let taken = hashing.map(|hashing| hashing.of_chunk(buf));
+    let hashes: Vec<Hash> = match (pieces.as_slice(), taken.as_ref().and_then(Taken::whole)) {
+        ([_], Some(whole)) => vec![whole],
+        _ => pieces.iter().map(|piece| piece.hash(buf)).collect(),
+    };
+    if let Some(taken) = taken {
+        disk.disk.book.lock().expect("book").tree_mut().put(&taken);
     }
     let runs: Vec<[u8; 8]> =
         pieces.iter().map(|piece| Run { length: piece.len as u64 }.encode()).collect();
@@ -240,6 +240,11 @@ struct Piece {
 }
 
 impl Piece {
+    /// Zeroes are sent without a hash.
+    fn hash(&self, buf: &[u8]) -> Hash {
+        if self.zero { [0; 32] } else { hash(&buf[self.range()]) }
+    }
+
     fn range(&self) -> std::ops::Range<usize> {
         self.at..self.at + self.len
     }

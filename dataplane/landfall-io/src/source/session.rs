@@ -214,12 +214,12 @@ fn connect(
         bulk.push(link);
         readers.push(reader);
     }
-    let quarter = ack.window_bytes / 4;
+    let bulk_window = ack.window_bytes - ack.window_bytes / 4;
     let session = Session {
         epoch,
         prio,
         bulk,
-        windows: Mutex::new([Window::new(quarter), Window::new(ack.window_bytes - quarter)]),
+        windows: Mutex::new([Window::new(ack.window_bytes), Window::new(bulk_window)]),
         windows_changed: Condvar::new(),
         answers: Mutex::new(VecDeque::new()),
         wants_out: AtomicU32::new(0),

@@ -307,6 +307,13 @@ impl World {
         self.wait("ready", 60, |status| status.ready.ready && clean(status))
     }
 
+    /// Until a freeze can be asked for, or has gone on by itself.
+    pub fn ready_or_frozen(&self) {
+        self.wait("ready", 60, |status| {
+            status.ready.ready || status.handover.state == HandoverState::RootsEqual
+        });
+    }
+
     /// Shuts the VM down, freezes and hands over.
     pub fn hand_over(&self, token: u64) -> JobStatus {
         self.source.set_open(false).unwrap();
