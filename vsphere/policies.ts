@@ -4,10 +4,9 @@
  */
 import { isFault, VsphereFault } from './faults.ts';
 import { readObject } from './properties.ts';
-import { isFaultOf } from './schema.ts';
 import type { VsphereSession } from './session.ts';
 import type { TaskOptions } from './tasks.ts';
-import type { AnyPbmProfile, LocalizedMethodFault } from './types.gen.ts';
+import type { AnyPbmProfile, PbmProfileId } from './types.gen.ts';
 import { reconfigureVm, type VmRef } from './virtual-machines.ts';
 
 /** What a policy asks for: a capability that an IO filter offers. */
@@ -23,13 +22,10 @@ const storageResource = { resourceType: 'STORAGE' } as const;
 
 /** The id of the policy of this name, or undefined. */
 export async function findPolicy(session: VsphereSession, name: string): Promise<string | undefined> {
+  const profileIds = await listPolicies(session);
+  if (profileIds.length === 0) return undefined;
   const { profileManager } = await session.policyContent();
-  const ids = await session.call(profileManager, 'PbmQueryProfile', {
-    resourceType: storageResource,
-    profileCategory: 'REQUIREMENT',
-  });
-  if (!ids || ids.length === 0) return undefined;
-  const profiles: AnyPbmProfile[] = await session.call(profileManager, 'PbmRetrieveContent', { profileIds: ids });
+  const profiles: AnyPbmProfile[] = await session.call(profileManager, 'PbmRetrieveContent', { profileIds });
   return profiles.find((profile) => profile.name === name)?.profileId.uniqueId;
 }
 
@@ -74,12 +70,16 @@ export async function ensurePolicy(
   }
 }
 
-/** Deletes a policy; nothing to do when it is gone. Fails with a fault while something uses it. */
+/** Deletes a policy; nothing to do when it is gone. Fails with VSPHERE_BUSY while something uses it. */
 export async function deletePolicy(session: VsphereSession, policyId: string): Promise<void> {
+  const profileId = (await listPolicies(session)).filter(({ uniqueId }) => uniqueId === policyId);
+  if (profileId.length === 0) return;
   const { profileManager } = await session.policyContent();
-  const outcomes = await session.call(profileManager, 'PbmDelete', { profileId: [{ uniqueId: policyId }] });
-  const refused = outcomes?.find(({ fault }) => fault !== undefined && !isGone(fault.fault._type));
-  if (refused?.fault) throw policyFault(refused.fault);
+  const outcomes = await session.call(profileManager, 'PbmDelete', { profileId });
+  const refusal = outcomes?.find(({ fault }) => fault !== undefined)?.fault;
+  if (!refusal) return;
+  const fault: Error = new VsphereFault('PbmDelete', { ...refusal.fault }, refusal.localizedMessage ?? '');
+  if (!isFault(fault, 'PbmFaultNotFound')) throw fault;
 }
 
 /** Ids of the policies that a disk of a VM carries. */
@@ -136,10 +136,8 @@ export async function setDiskPolicy(
   await reconfigureVm(session, vm, { deviceChange }, options);
 }
 
-function isGone(faultType: string | undefined): boolean {
-  return faultType !== undefined && isFaultOf(faultType, 'PbmNonExistentProfile');
-}
-
-function policyFault({ fault, localizedMessage }: LocalizedMethodFault): VsphereFault {
-  return new VsphereFault('PbmDelete', { ...fault }, localizedMessage ?? 'the policy is in use');
+async function listPolicies(session: VsphereSession): Promise<PbmProfileId[]> {
+  const { profileManager } = await session.policyContent();
+  const query = { resourceType: storageResource, profileCategory: 'REQUIREMENT' };
+  return (await session.call(profileManager, 'PbmQueryProfile', query)) ?? [];
 }

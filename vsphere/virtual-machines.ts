@@ -8,7 +8,7 @@ import { readObject } from './properties.ts';
 import type { MoRef } from './schema.ts';
 import type { VsphereSession } from './session.ts';
 import { runTask, type TaskOptions } from './tasks.ts';
-import type { VirtualMachineConfigSpec, VirtualMachinePowerState } from './types.gen.ts';
+import type { AnyOptionValue, VirtualMachineConfigSpec, VirtualMachinePowerState } from './types.gen.ts';
 import { disksOf } from './vm-devices.ts';
 
 export type VmRef = MoRef<'VirtualMachine'>;
@@ -48,7 +48,10 @@ export async function ensureVm(session: VsphereSession, vm: NewVm, options?: Tas
   }
 }
 
-/** The VM of this name in the folder if it carries the owner's mark. Fails if there is one with another mark. */
+/**
+ * The VM of this name in the folder if it carries the owner's mark. Fails with VSPHERE_INVALID_ARGUMENT if it carries
+ * another one or none, and with VSPHERE_BUSY while it is being made.
+ */
 export async function findOwnedVm(
   session: VsphereSession,
   folder: MoRef<'Folder'>,
@@ -58,7 +61,11 @@ export async function findOwnedVm(
   const found = await session.call(session.manager('searchIndex'), 'FindChild', { entity: folder, name });
   if (found?.type !== 'VirtualMachine') return undefined;
   const ref = found as VmRef;
-  if ((await readOwner(session, ref)) === owner) return ref;
+  const { values } = await readObject(session, ref, ['config.changeVersion', 'config.extraConfig']);
+  if (values['config.changeVersion'] === undefined) {
+    throw new MigrationError('VSPHERE_BUSY', `The VM "${name}" is being made`);
+  }
+  if (ownerIn(values['config.extraConfig']) === owner) return ref;
   throw new MigrationError('VSPHERE_INVALID_ARGUMENT', `A VM named "${name}" exists already`, {
     remedy: 'Rename or remove that VM, or choose another folder.',
   });
@@ -67,7 +74,11 @@ export async function findOwnedVm(
 /** What a VM was made for, if we made it. */
 export async function readOwner(session: VsphereSession, vm: VmRef): Promise<string | undefined> {
   const { values } = await readObject(session, vm, ['config.extraConfig']);
-  const value = values['config.extraConfig']?.find((option) => option.key === ownerKey)?.value;
+  return ownerIn(values['config.extraConfig']);
+}
+
+function ownerIn(extraConfig: readonly AnyOptionValue[] | undefined): string | undefined {
+  const value = extraConfig?.find(({ key }) => key === ownerKey)?.value;
   return typeof value === 'string' ? value : undefined;
 }
 

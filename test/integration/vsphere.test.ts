@@ -368,6 +368,25 @@ describe('an expired session', () => {
   });
 });
 
+describe('a cut of the WAN', () => {
+  it('delays what is followed and sent, and breaks nothing', async () => {
+    const place = await placeOf(destination);
+    const vm = await ensureVm(destination, shadowVm(place, 'shadow-03', 'vmm_test/cut'));
+    const direct = await connect({ ...loginOf(lab.destination), address: `${lab.net}.2.1:8443` });
+    try {
+      const poweredOn = waitForPowerState(destination, vm, 'poweredOn', { timeoutMs: 60_000 });
+      await lab.control.cutWan(null);
+      await powerOnVm(direct, vm);
+      await lab.control.restoreWan();
+      await poweredOn;
+      await currentTime(destination);
+      await destroyVm(destination, vm, () => false);
+    } finally {
+      await direct.close();
+    }
+  }, 90_000);
+});
+
 async function appVm(): Promise<VmFacts> {
   const vm = (await listVms(source)).find(({ name }) => name === 'app-01');
   if (!vm) throw new Error('the lab lacks app-01');
