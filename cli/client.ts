@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Agent, request, type Dispatcher } from 'undici';
 import type { z } from 'zod';
 import type { Configuration } from './configuration.ts';
-import { CliError, errorOfAnswer } from './failure.ts';
+import { CliError, ProblemError, errorOfAnswer } from './failure.ts';
 
 type Query = Readonly<Record<string, string | number | boolean | undefined>>;
 
@@ -26,7 +26,9 @@ export interface ApiClient {
 }
 
 const attemptsMax = 4;
-const answerTimeoutMs = 60_000;
+const answerTimeoutMs = 150_000;
+/** How long an answer is waited for after the connection to it was lost. */
+const lostAnswerMs = 150_000;
 
 export function createClient({ url, token, authorityPem }: Configuration): ApiClient {
   const agent = new Agent({
@@ -54,6 +56,7 @@ export function createClient({ url, token, authorityPem }: Configuration): ApiCl
       ...(body === undefined ? {} : { 'content-type': 'application/json' }),
       ...(method === 'POST' ? { 'idempotency-key': randomUUID() } : {}),
     };
+    const startedAt = Date.now();
     for (let attempt = 1; ; attempt += 1) {
       try {
         const answer = await request(address(path, query), {
@@ -65,12 +68,14 @@ export function createClient({ url, token, authorityPem }: Configuration): ApiCl
         const text = await answer.body.text();
         const parsed: unknown = text === '' ? undefined : safeParse(text);
         if (answer.statusCode < 400) return parsed;
-        if (answer.statusCode !== 503 || attempt >= attemptsMax) throw errorOfAnswer(answer.statusCode, parsed);
+        const failure = errorOfAnswer(answer.statusCode, parsed);
+        const isOurs = attempt > 1 && isBusy(failure) && Date.now() - startedAt < lostAnswerMs;
+        if (!isOurs && (answer.statusCode !== 503 || attempt >= attemptsMax)) throw failure;
       } catch (error) {
         if (!isConnectionError(error)) throw error;
         if (attempt >= attemptsMax) throw unreachable(url, error);
       }
-      await sleep(250 * 2 ** attempt);
+      await sleep(Math.min(250 * 2 ** attempt, 4_000));
     }
   }
 
@@ -103,6 +108,11 @@ export function isConnectionError(error: unknown): boolean {
     error.code === 'EPIPE' ||
     isTlsCode(error.code)
   );
+}
+
+/** The first try is still being answered: its connection was lost, its work was not. */
+function isBusy(error: Error): boolean {
+  return error instanceof ProblemError && error.problem.code === 'IDEMPOTENCY_KEY_BUSY';
 }
 
 function unreachable(url: string, error: unknown): CliError {

@@ -11,7 +11,7 @@ import {
   type Site,
 } from '../../db/index.ts';
 import type { Services } from '../services.ts';
-import { lookForTraces } from './traces.ts';
+import { lookForTraces, shadowVmName } from './traces.ts';
 
 export async function findLeaks(services: Services): Promise<LeakReport> {
   const { prisma } = services.database;
@@ -43,14 +43,13 @@ export async function findLeaks(services: Services): Promise<LeakReport> {
 /** What a migration under way or a cluster's configuration rests on. */
 function isNeeded(row: OwnedObject, activeIds: ReadonlySet<string>, clusters: readonly Cluster[]): boolean {
   if (row.vmMigrationId !== null) return activeIds.has(row.vmMigrationId);
-  if (row.clusterId !== null) return clusters.some((cluster) => cluster.id === row.clusterId);
-  // Kept for the next migration on purpose: the agent ISO of a datastore, the custom attribute of marks.
-  return row.kind === 'file' || row.kind === 'folder' || row.kind === 'customField';
+  return clusters.some((cluster) => cluster.id === row.clusterId);
 }
 
 interface Known {
   readonly rows: readonly OwnedObject[];
   readonly active: readonly {
+    readonly id: string;
     readonly sourceSiteId: string;
     readonly vmMoref: string;
     readonly shadowVmMoref: string | null;
@@ -65,10 +64,11 @@ async function seenLeaks(services: Services, site: Site, known: Known): Promise<
   const neededVms = new Set(
     known.active.flatMap((row) => [...(row.sourceSiteId === site.id ? [row.vmMoref] : []), row.shadowVmMoref ?? '']),
   );
+  const activeNames = new Set(known.active.map((row) => shadowVmName(row.id)));
   try {
     const traces = await services.sites.withSite(site.id, (session) => lookForTraces(session, policyIds));
     return traces
-      .filter((trace) => trace.vmMoref === null || !neededVms.has(trace.vmMoref))
+      .filter((trace) => !neededVms.has(trace.vmMoref ?? '') && !activeNames.has(trace.name))
       .map((trace) => ({
         siteId: site.id,
         siteName: site.name,

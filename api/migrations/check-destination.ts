@@ -4,7 +4,7 @@ import type { StartMigrationRequest } from '../../contracts/rest.ts';
 import { MigrationError, type NetworkMapping } from '../../core/index.ts';
 import { getSite } from '../../db/index.ts';
 import {
-  findVmByInstanceUuid,
+  listVms,
   readDatastore,
   readInventory,
   type ClusterPlace,
@@ -119,10 +119,11 @@ async function checkIdentities(
   sources: readonly CheckedSource[],
   siteName: string,
 ): Promise<void> {
+  const present = await listVms(session);
   for (const [index, { facts }] of sources.entries()) {
-    const twin = await findVmByInstanceUuid(session, facts.instanceUuid);
+    const twin = present.find((vm) => vm.instanceUuid === facts.instanceUuid);
     if (twin === undefined) continue;
-    const message = `${siteName} has a VM with the identity of ${facts.name} already (${twin.value})`;
+    const message = `${siteName} has a VM with the identity of ${facts.name} already (${twin.name})`;
     throw new MigrationError('VM_NOT_ELIGIBLE', `${message}.`, {
       remedy: 'It was migrated before, or is a copy: remove it from the destination, or leave this VM out.',
       details: { errors: [{ pointer: `/vms/${index}`, message, code: 'L10_IDENTITY' }] },

@@ -8,6 +8,8 @@ import {
   WorkflowUpdateStage,
   type Client,
 } from '@temporalio/client';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { OperatorCommand } from '../../contracts/workflows.ts';
 import { MigrationError, assertNever } from '../../core/index.ts';
 import { connectWorkflowEngine, refusalOf, type WorkflowEngine } from '../../temporal/client.ts';
 import { clusterSetupWorkflowId, controlTaskQueue, workflowTypes } from '../../temporal/index.ts';
@@ -18,6 +20,7 @@ import type { VmAction, WorkflowGateway } from './workflow-gateway.ts';
 const serverDeadlineMs = 8_000;
 /** An update is judged by a worker, which may be loading the workflow's history first. */
 const updateDeadlineMs = 20_000;
+const resultWaitMs = 5_000;
 
 export function createTemporalGateway(address: string): WorkflowGateway {
   let connecting: Promise<WorkflowEngine> | undefined;
@@ -52,11 +55,12 @@ export function createTemporalGateway(address: string): WorkflowGateway {
   };
   const update = async (workflowId: string, definition: typeof finalMigration, requestedBy: string): Promise<void> => {
     try {
-      await within(updateDeadlineMs, (client) =>
-        client.workflow
-          .getHandle(workflowId)
-          .startUpdate(definition, { args: [{ requestedBy }], waitForStage: WorkflowUpdateStage.ACCEPTED }),
-      );
+      await within(updateDeadlineMs, async (client) => {
+        const options = { args: [{ requestedBy }] as [OperatorCommand], waitForStage: WorkflowUpdateStage.ACCEPTED };
+        const handle = await client.workflow.getHandle(workflowId).startUpdate(definition, options);
+        // A refusal comes as the result, and at once; what is accepted may take its time.
+        await Promise.race([handle.result(), sleep(resultWaitMs, undefined, { ref: false })]);
+      });
     } catch (error) {
       throw refusalOf(error) ?? notRunning(error, workflowId) ?? error;
     }
