@@ -16,11 +16,11 @@ import (
 
 // diskTask runs work as a task of the disk manager.
 func (s *site) diskTask(ctx *simulator.Context, name string, work func() (types.AnyType, error)) types.ManagedObjectReference {
-	return simulator.CreateTask(ctx.Map.VirtualDiskManager(), name, func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
+	return runTask(ctx, ctx.Map.VirtualDiskManager(), name, func() (types.AnyType, error) {
 		result, err := work()
 		s.refreshDatastores(ctx)
-		return result, methodFault(err)
-	}).Run(ctx)
+		return result, err
+	})
 }
 
 // CreateVirtualDiskTask makes an empty disk with a UUID of its own.
@@ -231,10 +231,10 @@ func (s *site) diskUUID(name, wanted string) (string, error) {
 // DeleteDatastoreFileTask deletes a file or folder that no powered-on VM uses.
 func (s *site) DeleteDatastoreFileTask(ctx *simulator.Context, req *types.DeleteDatastoreFile_Task) soap.HasFault {
 	manager := ctx.Map.FileManager()
-	task := simulator.CreateTask(manager, "deleteDatastoreFile", func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
-		return nil, methodFault(s.deleteFile(ctx, req.Name))
+	task := runTask(ctx, manager, "deleteDatastoreFile", func() (types.AnyType, error) {
+		return nil, s.deleteFile(ctx, req.Name)
 	})
-	return &methods.DeleteDatastoreFile_TaskBody{Res: &types.DeleteDatastoreFile_TaskResponse{Returnval: task.Run(ctx)}}
+	return &methods.DeleteDatastoreFile_TaskBody{Res: &types.DeleteDatastoreFile_TaskResponse{Returnval: task}}
 }
 
 func (s *site) deleteFile(ctx *simulator.Context, name string) error {
@@ -261,10 +261,10 @@ func (s *site) deleteFile(ctx *simulator.Context, name string) error {
 // MoveDatastoreFileTask renames a file or folder that no powered-on VM uses.
 func (s *site) MoveDatastoreFileTask(ctx *simulator.Context, req *types.MoveDatastoreFile_Task) soap.HasFault {
 	manager := ctx.Map.FileManager()
-	task := simulator.CreateTask(manager, "moveDatastoreFile", func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
-		return nil, methodFault(s.moveFile(ctx, req))
+	task := runTask(ctx, manager, "moveDatastoreFile", func() (types.AnyType, error) {
+		return nil, s.moveFile(ctx, req)
 	})
-	return &methods.MoveDatastoreFile_TaskBody{Res: &types.MoveDatastoreFile_TaskResponse{Returnval: task.Run(ctx)}}
+	return &methods.MoveDatastoreFile_TaskBody{Res: &types.MoveDatastoreFile_TaskResponse{Returnval: task}}
 }
 
 func (s *site) moveFile(ctx *simulator.Context, req *types.MoveDatastoreFile_Task) error {

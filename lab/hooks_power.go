@@ -20,10 +20,10 @@ const (
 func (s *site) PowerOnVMTask(ctx *simulator.Context, req *types.PowerOnVM_Task) soap.HasFault {
 	vm := vmOf(ctx, req.This)
 	s.holds.wait(vm.Name)
-	task := simulator.CreateTask(vm, "powerOn", func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
-		return nil, methodFault(s.powerOn(ctx, vm, req))
+	task := runTask(ctx, vm, "powerOn", func() (types.AnyType, error) {
+		return nil, s.powerOn(ctx, vm, req)
 	})
-	return &methods.PowerOnVM_TaskBody{Res: &types.PowerOnVM_TaskResponse{Returnval: task.Run(ctx)}}
+	return &methods.PowerOnVM_TaskBody{Res: &types.PowerOnVM_TaskResponse{Returnval: task}}
 }
 
 func (s *site) powerOn(ctx *simulator.Context, vm *simulator.VirtualMachine, req *types.PowerOnVM_Task) error {
@@ -101,16 +101,16 @@ func (s *site) ended(vm *simulator.VirtualMachine, running machine) {
 // PowerOffVMTask is the hard power cut.
 func (s *site) PowerOffVMTask(ctx *simulator.Context, req *types.PowerOffVM_Task) soap.HasFault {
 	vm := vmOf(ctx, req.This)
-	task := simulator.CreateTask(vm, "powerOff", func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
+	task := runTask(ctx, vm, "powerOff", func() (types.AnyType, error) {
 		if err := needState(vm, types.VirtualMachinePowerStatePoweredOn, types.VirtualMachinePowerStatePoweredOff); err != nil {
-			return nil, methodFault(err)
+			return nil, err
 		}
 		if running := s.machineOf(vm.Self); running != nil {
 			s.stopMachine(vm, running)
 		}
-		return nil, s.showPoweredOff(ctx, vm)
+		return nil, fromFault(s.showPoweredOff(ctx, vm))
 	})
-	return &methods.PowerOffVM_TaskBody{Res: &types.PowerOffVM_TaskResponse{Returnval: task.Run(ctx)}}
+	return &methods.PowerOffVM_TaskBody{Res: &types.PowerOffVM_TaskResponse{Returnval: task}}
 }
 
 // showPoweredOff flips the VM's state; its lock is held for ctx.
@@ -205,17 +205,17 @@ func (s *site) askGuest(vm *simulator.VirtualMachine, ask func(machine) error) e
 // ResetVMTask is the reset button.
 func (s *site) ResetVMTask(ctx *simulator.Context, req *types.ResetVM_Task) soap.HasFault {
 	vm := vmOf(ctx, req.This)
-	task := simulator.CreateTask(vm, "reset", func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
+	task := runTask(ctx, vm, "reset", func() (types.AnyType, error) {
 		if err := needState(vm, types.VirtualMachinePowerStatePoweredOn, types.VirtualMachinePowerStatePoweredOn); err != nil {
-			return nil, methodFault(err)
+			return nil, err
 		}
 		running := s.machineOf(vm.Self)
 		if running == nil {
-			return nil, methodFault(refuse(&types.InvalidState{}, "%s is just ending", vm.Name))
+			return nil, refuse(&types.InvalidState{}, "%s is just ending", vm.Name)
 		}
-		return nil, methodFault(running.reset())
+		return nil, running.reset()
 	})
-	return &methods.ResetVM_TaskBody{Res: &types.ResetVM_TaskResponse{Returnval: task.Run(ctx)}}
+	return &methods.ResetVM_TaskBody{Res: &types.ResetVM_TaskResponse{Returnval: task}}
 }
 
 // SuspendVMTask is refused: the lab's guests cannot be suspended.

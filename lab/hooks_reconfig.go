@@ -19,10 +19,10 @@ import (
 // ReconfigVMTask runs the simulator's version between our checks and the machine's changes.
 func (s *site) ReconfigVMTask(ctx *simulator.Context, req *types.ReconfigVM_Task) soap.HasFault {
 	vm := vmOf(ctx, req.This)
-	task := simulator.CreateTask(vm, "reconfigVm", func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
-		return nil, methodFault(s.reconfigure(ctx, vm, req))
+	task := runTask(ctx, vm, "reconfigVm", func() (types.AnyType, error) {
+		return nil, s.reconfigure(ctx, vm, req)
 	})
-	return &methods.ReconfigVM_TaskBody{Res: &types.ReconfigVM_TaskResponse{Returnval: task.Run(ctx)}}
+	return &methods.ReconfigVM_TaskBody{Res: &types.ReconfigVM_TaskResponse{Returnval: task}}
 }
 
 func (s *site) reconfigure(ctx *simulator.Context, vm *simulator.VirtualMachine, req *types.ReconfigVM_Task) error {
@@ -169,14 +169,14 @@ func (s *site) CreateVMTask(ctx *simulator.Context, req *types.CreateVM_Task) so
 	if !ok {
 		return &methods.CreateVM_TaskBody{Fault_: fault(&types.NotSupported{})}
 	}
-	task := simulator.CreateTask(folder, "createVM", func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
+	task := runTask(ctx, folder, "createVM", func() (types.AnyType, error) {
 		reference, err := s.createVM(ctx, folder, req)
 		if err != nil {
-			return nil, methodFault(err)
+			return nil, err
 		}
 		return reference, nil
 	})
-	return &methods.CreateVM_TaskBody{Res: &types.CreateVM_TaskResponse{Returnval: task.Run(ctx)}}
+	return &methods.CreateVM_TaskBody{Res: &types.CreateVM_TaskResponse{Returnval: task}}
 }
 
 func (s *site) createVM(ctx *simulator.Context, folder *simulator.Folder, req *types.CreateVM_Task) (types.AnyType, error) {
@@ -217,10 +217,10 @@ func (s *site) createVM(ctx *simulator.Context, folder *simulator.Folder, req *t
 // folder stay, as on a real host.
 func (s *site) DestroyTask(ctx *simulator.Context, req *types.Destroy_Task) soap.HasFault {
 	vm := vmOf(ctx, req.This)
-	task := simulator.CreateTask(vm, "destroy", func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
-		return nil, methodFault(s.destroy(ctx, vm, req))
+	task := runTask(ctx, vm, "destroy", func() (types.AnyType, error) {
+		return nil, s.destroy(ctx, vm, req)
 	})
-	return &methods.Destroy_TaskBody{Res: &types.Destroy_TaskResponse{Returnval: task.Run(ctx)}}
+	return &methods.Destroy_TaskBody{Res: &types.Destroy_TaskResponse{Returnval: task}}
 }
 
 func (s *site) destroy(ctx *simulator.Context, vm *simulator.VirtualMachine, req *types.Destroy_Task) error {

@@ -26,10 +26,10 @@ func (s *site) InstallIoFilterTask(ctx *simulator.Context, req *types.InstallIoF
 	if f := s.needCluster(ctx, req.CompRes); f != nil {
 		return &methods.InstallIoFilter_TaskBody{Fault_: f}
 	}
-	task := simulator.CreateTask(s.filterManager(ctx), "installIoFilter", func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
-		return nil, methodFault(s.installFilter(ctx, req))
+	task := runTask(ctx, s.filterManager(ctx), "installIoFilter", func() (types.AnyType, error) {
+		return nil, s.installFilter(ctx, req)
 	})
-	return &methods.InstallIoFilter_TaskBody{Res: &types.InstallIoFilter_TaskResponse{Returnval: task.Run(ctx)}}
+	return &methods.InstallIoFilter_TaskBody{Res: &types.InstallIoFilter_TaskResponse{Returnval: task}}
 }
 
 func (s *site) filterManager(ctx *simulator.Context) types.ManagedObjectReference {
@@ -141,10 +141,10 @@ func (s *site) filterOfPolicy(ctx *simulator.Context, vm *simulator.VirtualMachi
 
 // UninstallIoFilterTask removes the filter; refused while disks use it.
 func (s *site) UninstallIoFilterTask(ctx *simulator.Context, req *types.UninstallIoFilter_Task) soap.HasFault {
-	task := simulator.CreateTask(s.filterManager(ctx), "uninstallIoFilter", func(*simulator.Task) (types.AnyType, types.BaseMethodFault) {
-		return nil, methodFault(s.uninstallFilter(ctx, req))
+	task := runTask(ctx, s.filterManager(ctx), "uninstallIoFilter", func() (types.AnyType, error) {
+		return nil, s.uninstallFilter(ctx, req)
 	})
-	return &methods.UninstallIoFilter_TaskBody{Res: &types.UninstallIoFilter_TaskResponse{Returnval: task.Run(ctx)}}
+	return &methods.UninstallIoFilter_TaskBody{Res: &types.UninstallIoFilter_TaskResponse{Returnval: task}}
 }
 
 func (s *site) uninstallFilter(ctx *simulator.Context, req *types.UninstallIoFilter_Task) error {

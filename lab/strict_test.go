@@ -110,8 +110,11 @@ func TestBusyAndReservedPlacesAreRefused(t *testing.T) {
 	if f, ok := s.faultOf(s.reconfigure(vm, attachment("[datastore1] vm/extra.vmdk", 4711, 1))).(*types.InvalidController); !ok {
 		t.Fatalf("unknown controller: %T", f)
 	}
-	if f, ok := s.faultOf(s.reconfigure(vm, attachment("[datastore1] vm/none.vmdk", controller, 1))).(*types.FileNotFound); !ok {
-		t.Fatalf("missing file: %T", f)
+	task, err := s.reconfigure(vm, attachment("[datastore1] vm/none.vmdk", controller, 1))
+	s.must(err)
+	info, _ := task.WaitForResult(s.ctx)
+	if _, ok := info.Error.Fault.(*types.FileNotFound); !ok || info.Error.LocalizedMessage != "File [datastore1] vm/none.vmdk was not found" {
+		t.Fatalf("missing file: %+v", info.Error)
 	}
 	s.done(s.reconfigure(vm, attachment("[datastore1] vm/extra.vmdk", controller, 1)))
 	if f, ok := s.faultOf(s.reconfigure(vm, attachment("[datastore1] vm/extra.vmdk", controller, 2))).(*types.InvalidDeviceBacking); !ok {

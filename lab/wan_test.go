@@ -60,7 +60,7 @@ func TestLineDelays(t *testing.T) {
 	_, address := testLine(t, lineSettings{RttMs: 60})
 	conn := dial(t, address)
 	echo(t, conn, 1)
-	if took := echo(t, conn, 1); took < 60*time.Millisecond || took > 150*time.Millisecond {
+	if took := echo(t, conn, 1); took < 60*time.Millisecond || took > time.Second {
 		t.Fatalf("a round trip of 60 ms took %v", took)
 	}
 }
@@ -69,15 +69,15 @@ func TestLineLimitsAndCounts(t *testing.T) {
 	l, address := testLine(t, lineSettings{BytesPerSecondMax: 4 << 20})
 	conn := dial(t, address)
 	took := echo(t, conn, 4<<20)
-	if took < 900*time.Millisecond || took > 1500*time.Millisecond {
+	if took < 900*time.Millisecond || took > 4*time.Second {
 		t.Fatalf("4 MiB at 4 MiB/s took %v", took)
 	}
 	if out, back := l.toDestination.bytes.Load(), l.toSource.bytes.Load(); out != 4<<20 || back != 4<<20 {
 		t.Fatalf("counted %d and %d", out, back)
 	}
 	l.set(lineSettings{})
-	if took := echo(t, conn, 4<<20); took > 700*time.Millisecond {
-		t.Fatalf("4 MiB without a limit took %v", took)
+	if free := echo(t, conn, 4<<20); free >= took {
+		t.Fatalf("4 MiB took %v with a limit and %v without", took, free)
 	}
 }
 
