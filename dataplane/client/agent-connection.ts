@@ -103,6 +103,16 @@ export function openHttp(endpoint: AgentEndpoint, open: () => Promise<TLSSocket>
   });
 }
 
+/** An HTTP client over this one connection; when it is gone, calls fail instead of opening another. */
+export function openHttpOver(endpoint: AgentEndpoint, socket: TLSSocket): Client {
+  let isUsed = false;
+  return openHttp(endpoint, async () => {
+    if (isUsed) throw new MigrationError('AGENT_UNREACHABLE', `${nameOf(endpoint)} closed the connection`);
+    isUsed = true;
+    return socket;
+  });
+}
+
 /** Sends one request. A refusal becomes the MigrationError of its problem document; `undefined` is an answer without content. */
 export async function requestJson(http: Client, endpoint: AgentEndpoint, request: AgentRequest): Promise<unknown> {
   const timeout = AbortSignal.timeout(request.timeoutMs);

@@ -5,7 +5,7 @@ import { createHmac, timingSafeEqual } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
 import type { Client } from 'undici';
 import { MigrationError, hasCode } from '../../core/index.ts';
-import { connectAgent, nameOf, openHttp, requestJson } from './agent-connection.ts';
+import { connectAgent, nameOf, openHttpOver, requestJson } from './agent-connection.ts';
 import type { AgentEndpoint, Peer } from './agent-connection.ts';
 import { hasAgentCode } from './agent-errors.ts';
 import type { Authority } from './authority.ts';
@@ -137,16 +137,7 @@ async function withConnection<T>(options: AgentCallOptions, run: (connection: Co
     timeoutMs: options.timeoutMs ?? defaultTimeoutMs,
     signal: options.signal,
   });
-  let used = false;
-  const http = openHttp(options.endpoint, async () => {
-    if (used)
-      throw new MigrationError(
-        'AGENT_UNREACHABLE',
-        `${nameOf(options.endpoint)} closed the connection during enrolment`,
-      );
-    used = true;
-    return socket;
-  });
+  const http = openHttpOver(options.endpoint, socket);
   try {
     return await run({ socket, peer, http });
   } finally {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { connectAgent, openHttp, requestJson } from '../../dataplane/client/agent-connection.ts';
+import { connectAgent, openHttpOver, requestJson } from '../../dataplane/client/agent-connection.ts';
 import { enrolProof } from '../../dataplane/client/enrol.ts';
 import {
   enrolAgent,
@@ -85,7 +85,7 @@ async function halfEnrol<T>(
     identity,
     ...limits,
   });
-  const http = openHttp(endpoint, async () => socket);
+  const http = openHttpOver(endpoint, socket);
   try {
     const exporter = socket.exportKeyingMaterial(32, 'EXPORTER-landfall-enrol', Buffer.alloc(0));
     const proof = enrolProof(Buffer.from(secret, 'base64'), 'server', exporter, peer.certificate.spkiDer).toString(
@@ -221,7 +221,7 @@ describe('a receiver', () => {
         identity,
         timeoutMs: 5_000,
       });
-      const http = openHttp(endpoint, async () => socket);
+      const http = openHttpOver(endpoint, socket);
       const certificatePem = authority.certificatePem;
       const body = { certificatePem, authorityPem: certificatePem };
       const request = { method: 'POST', path: '/v1/enrol/complete', body, timeoutMs: 5_000 } as const;
