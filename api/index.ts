@@ -3,7 +3,7 @@
 export { createApp, type AppOptions } from './http/app.ts';
 export { createLogger } from './http/logger.ts';
 export { openEventHub, type EventHub } from './events/event-hub.ts';
-export { createFirstToken, writeCliFile, type CliFile } from './installation/first-token.ts';
+export { createFirstToken, refreshCliFile, writeCliFile, type CliFile } from './installation/first-token.ts';
 export { keepHouse } from './installation/housekeeping.ts';
 export { keepStartingQueued } from './migrations/start-queued.ts';
 export { createTemporalGateway } from './migrations/temporal-gateway.ts';

@@ -75,7 +75,7 @@ function answerHtml(status: string, answer: OpenApiOperation['responses'][string
       : mediaType === 'application/json'
         ? typeOf(content.schema)
         : escape(mediaType ?? '');
-  return `<h4>${status}: ${type}</h4><p>${inline(answer.description)}</p>${body}`;
+  return `<h4>${status}: ${type} <small>${inline(answer.description)}</small></h4>${body}`;
 }
 
 function example(schema: Record<string, unknown>, document: OpenApiDocument): string {

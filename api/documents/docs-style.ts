@@ -9,6 +9,7 @@ nav p{margin:.8rem 0 .2rem;font-weight:600}nav ul{list-style:none;margin:0;paddi
 .brand{font-size:1.1rem}
 main{padding:1.5rem 2.5rem 6rem;max-width:64rem}
 a{color:var(--link);text-decoration:none}a:hover,a:focus{text-decoration:underline}
+h4 small{color:var(--soft);font-weight:400;margin-left:.5rem}
 h1 small{color:var(--soft);font-weight:400;font-size:1rem}
 h2{margin-top:3rem;border-bottom:1px solid var(--line);padding-bottom:.3rem}
 h3{margin:2.2rem 0 .3rem}h4{margin:1rem 0 .3rem;font-size:.95rem}

@@ -98,6 +98,8 @@ function httpLog({ log }: Services): RequestHandler {
     logger: log,
     genReqId: (_request, response) => String(response.getHeader('X-Request-Id')),
     autoLogging: { ignore: (request) => quietPaths.has(request.url ?? '') },
+    // The failure itself is logged where the problem is made.
+    customErrorObject: (_request, _response, _error, value: { err?: unknown }) => ({ ...value, err: undefined }),
     serializers: {
       req: (request: { id: unknown; method: string; url: string; remoteAddress: string }) => ({
         id: request.id,

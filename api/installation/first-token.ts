@@ -1,6 +1,6 @@
 // The first token of an installation, with every scope: made once, when there is none, given back to be shown once, and
 // written into the file that the command line reads.
-import { mkdir, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { scope } from '../../contracts/rest.ts';
 import { countTokens, createToken, recordAudit, type Database } from '../../db/index.ts';
@@ -33,6 +33,15 @@ export async function createFirstToken(database: Database, now: Date): Promise<s
     });
     return token;
   });
+}
+
+/** Keeps the file of an earlier start right when the address or the authority has changed; its token stays. */
+export async function refreshCliFile(path: string, present: Omit<CliFile, 'token'>): Promise<void> {
+  const text = await readFile(path, 'utf8').catch(() => null);
+  if (text === null) return;
+  const { token, url, authorityPem } = JSON.parse(text) as CliFile;
+  if (url === present.url && authorityPem === present.authorityPem) return;
+  await writeCliFile(path, { token, ...present });
 }
 
 /** Written whole or not at all, for its owner only. */

@@ -7,6 +7,7 @@ import {
   WorkflowNotFoundError,
   WorkflowUpdateStage,
   type Client,
+  type WorkflowStartOptions,
 } from '@temporalio/client';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { OperatorCommand } from '../../contracts/workflows.ts';
@@ -22,78 +23,95 @@ const serverDeadlineMs = 8_000;
 const updateDeadlineMs = 20_000;
 const resultWaitMs = 5_000;
 
+/** Runs calls against the server within a time; connects at the first, and again after a failure to connect. */
+interface EngineAccess {
+  readonly within: <Result>(milliseconds: number, work: (client: Client) => Promise<Result>) => Promise<Result>;
+  readonly close: () => Promise<void>;
+}
+
 export function createTemporalGateway(address: string): WorkflowGateway {
-  let connecting: Promise<WorkflowEngine> | undefined;
-
-  const engine = (): Promise<WorkflowEngine> => {
-    connecting ??= connectWorkflowEngine(address).catch((error: unknown) => {
-      connecting = undefined;
-      throw error;
-    });
-    return connecting;
-  };
-  const within = async <Result>(milliseconds: number, work: (client: Client) => Promise<Result>): Promise<Result> => {
-    const { client } = await engine();
-    return client.connection.withDeadline(Date.now() + milliseconds, () => work(client));
-  };
-  const start = async (
-    workflowType: string,
-    workflowId: string,
-    input: object,
-    workflowIdReusePolicy: WorkflowIdReusePolicy,
-  ): Promise<void> => {
-    const options = { workflowId, taskQueue: controlTaskQueue, args: [input], workflowIdReusePolicy };
-    const workflowIdConflictPolicy = WorkflowIdConflictPolicy.USE_EXISTING;
-    try {
-      await within(serverDeadlineMs, (client) =>
-        client.workflow.start(workflowType, { ...options, workflowIdConflictPolicy }),
-      );
-    } catch (error) {
-      // It ran before and must not run again.
-      if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
-    }
-  };
-  const update = async (workflowId: string, definition: typeof finalMigration, requestedBy: string): Promise<void> => {
-    try {
-      await within(updateDeadlineMs, async (client) => {
-        const options = { args: [{ requestedBy }] as [OperatorCommand], waitForStage: WorkflowUpdateStage.ACCEPTED };
-        const handle = await client.workflow.getHandle(workflowId).startUpdate(definition, options);
-        // A refusal comes as the result, and at once; what is accepted may take its time.
-        await Promise.race([handle.result(), sleep(resultWaitMs, undefined, { ref: false })]);
-      });
-    } catch (error) {
-      throw refusalOf(error) ?? notRunning(error, workflowId) ?? error;
-    }
-  };
-
+  const engine = accessEngine(address);
   return {
     startMigration: (migrationId) =>
-      start(workflowTypes.independentMigration, migrationId, { migrationId }, WorkflowIdReusePolicy.REJECT_DUPLICATE),
+      start(engine, workflowTypes.independentMigration, {
+        workflowId: migrationId,
+        args: [{ migrationId }],
+        workflowIdReusePolicy: WorkflowIdReusePolicy.REJECT_DUPLICATE,
+      }),
     startClusterSetup: ({ id, siteId, moref }) =>
-      start(
-        workflowTypes.clusterSetup,
-        clusterSetupWorkflowId(siteId, moref),
-        { clusterId: id },
-        WorkflowIdReusePolicy.ALLOW_DUPLICATE,
-      ),
+      start(engine, workflowTypes.clusterSetup, {
+        workflowId: clusterSetupWorkflowId(siteId, moref),
+        args: [{ clusterId: id }],
+        workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
+      }),
     async changeSettings(vmMigrationId, dials) {
       try {
-        await within(serverDeadlineMs, (client) =>
+        await engine.within(serverDeadlineMs, (client) =>
           client.workflow.getHandle(vmMigrationId).signal(changeSettings, dials),
         );
       } catch (error) {
         if (!(error instanceof WorkflowNotFoundError)) throw error;
       }
     },
-    command: (vmMigrationId, action, requestedBy) => update(vmMigrationId, definitionOf(action), requestedBy),
-    terminateMigration: (migrationId, requestedBy) => update(migrationId, terminate, requestedBy),
+    command: (vmMigrationId, action, requestedBy) => update(engine, vmMigrationId, definitionOf(action), requestedBy),
+    terminateMigration: (migrationId, requestedBy) => update(engine, migrationId, terminate, requestedBy),
     async ping() {
-      await within(2_000, (client) => client.connection.workflowService.getSystemInfo({}));
+      await engine.within(2_000, (client) => client.connection.workflowService.getSystemInfo({}));
     },
-    async close() {
+    close: engine.close,
+  };
+}
+
+function accessEngine(address: string): EngineAccess {
+  let connecting: Promise<WorkflowEngine> | undefined;
+  const connected = (): Promise<WorkflowEngine> => {
+    connecting ??= connectWorkflowEngine(address).catch((error: unknown) => {
+      connecting = undefined;
+      throw error;
+    });
+    return connecting;
+  };
+  return {
+    within: async (milliseconds, work) => {
+      const { client } = await connected();
+      return client.connection.withDeadline(Date.now() + milliseconds, () => work(client));
+    },
+    close: async () => {
       await connecting?.then((opened) => opened.close()).catch(() => undefined);
     },
   };
+}
+
+type StartOptions = Pick<WorkflowStartOptions, 'workflowId' | 'workflowIdReusePolicy'> & { readonly args: unknown[] };
+
+async function start(engine: EngineAccess, workflowType: string, options: StartOptions): Promise<void> {
+  const workflowIdConflictPolicy = WorkflowIdConflictPolicy.USE_EXISTING;
+  try {
+    await engine.within(serverDeadlineMs, (client) =>
+      client.workflow.start(workflowType, { ...options, taskQueue: controlTaskQueue, workflowIdConflictPolicy }),
+    );
+  } catch (error) {
+    // It ran before and must not run again.
+    if (!(error instanceof WorkflowExecutionAlreadyStartedError)) throw error;
+  }
+}
+
+async function update(
+  engine: EngineAccess,
+  workflowId: string,
+  definition: typeof finalMigration,
+  requestedBy: string,
+): Promise<void> {
+  try {
+    await engine.within(updateDeadlineMs, async (client) => {
+      const options = { args: [{ requestedBy }] as [OperatorCommand], waitForStage: WorkflowUpdateStage.ACCEPTED };
+      const handle = await client.workflow.getHandle(workflowId).startUpdate(definition, options);
+      // A refusal comes as the result, and at once; what is accepted may take its time.
+      await Promise.race([handle.result(), sleep(resultWaitMs, undefined, { ref: false })]);
+    });
+  } catch (error) {
+    throw refusalOf(error) ?? notRunning(error, workflowId) ?? error;
+  }
 }
 
 function definitionOf(action: VmAction): typeof finalMigration {

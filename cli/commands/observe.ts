@@ -93,11 +93,15 @@ function addVerify(program: Command): void {
     .command('verify <file>')
     .description('check a receipt without any server')
     .option('--trust <fingerprint>', 'fingerprint of the signing key that you trust')
-    .option('--disk <raw...>', 'recompute the root of these raw disk images and compare')
+    .option('--disk <raw>', 'recompute the root of a raw disk image and compare; may be repeated', collect, [])
     .option('--json', 'print JSON for programs')
     .action(async (file: string, options: { trust?: string; disk?: string[]; json?: boolean }) => {
       await reportFailure(options.json === true, () => verify(file, options));
     });
+}
+
+function collect(value: string, before: string[]): string[] {
+  return [...before, value];
 }
 
 async function verify(file: string, options: { trust?: string; disk?: string[]; json?: boolean }): Promise<void> {
