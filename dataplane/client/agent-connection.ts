@@ -7,14 +7,10 @@ import { Client } from 'undici';
 import { MigrationError } from '../../core/index.ts';
 import type { TlsIdentity } from './authority.ts';
 import { connectionFailure, problemError } from './agent-errors.ts';
+import { hostOf, nameOf } from './endpoint.ts';
+import type { AgentEndpoint } from './endpoint.ts';
 import { readCertificate } from './x509.ts';
 import type { CertificateFacts } from './x509.ts';
-
-/** Where an agent listens. Names are never resolved for agents: an IP address. */
-export interface AgentEndpoint {
-  readonly address: string;
-  readonly port: number;
-}
 
 /**
  * What the certificate of the other side is worth: `trusted` chains to our authority and is in force, `expired` was signed by
@@ -146,15 +142,6 @@ export async function requestJson(http: Client, endpoint: AgentEndpoint, request
     );
   }
   return json;
-}
-
-/** How an agent is named in messages. */
-export function nameOf(endpoint: AgentEndpoint): string {
-  return `the agent at ${hostOf(endpoint)}`;
-}
-
-function hostOf({ address, port }: AgentEndpoint): string {
-  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`;
 }
 
 function readPeer(socket: TLSSocket, options: ConnectOptions): Peer {

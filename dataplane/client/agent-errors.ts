@@ -2,8 +2,9 @@
 // It decides nothing by message text: only by error codes of Node and by the codes of problem documents.
 import { MigrationError } from '../../core/index.ts';
 import type { ErrorCode, RetryClass } from '../../core/index.ts';
-import type { AgentEndpoint } from './agent-connection.ts';
 import type { AgentCode, AgentProblem } from './control-types.ts';
+import { nameOf } from './endpoint.ts';
+import type { AgentEndpoint } from './endpoint.ts';
 
 /** Codes of the replicator that mean the same in the product's own table. All others become REPLICATOR_REFUSED. */
 const sharedCodes: Readonly<Partial<Record<AgentCode, ErrorCode>>> = {
@@ -26,7 +27,7 @@ export function problemError(document: unknown, status: number, endpoint: AgentE
     const retry = status >= 500 ? 'retryable' : 'permanent';
     return new MigrationError(
       'AGENT_ANSWER_INVALID',
-      `${endpoint.address} refused with status ${status} and no reason`,
+      `${nameOf(endpoint)} refused with status ${status} and no reason`,
       { retry },
     );
   }
@@ -50,22 +51,22 @@ export function hasAgentCode(error: unknown, ...codes: readonly AgentCode[]): bo
 /** The error of a connection that failed or broke. */
 export function connectionFailure(error: unknown, endpoint: AgentEndpoint): MigrationError {
   if (error instanceof MigrationError) return error;
-  const where = `${endpoint.address}:${endpoint.port}`;
+  const agent = nameOf(endpoint);
   const code = codeOf(error);
   if (code.startsWith('ERR_SSL_') && code.includes('ALERT')) {
     const expired = code.includes('CERTIFICATE_EXPIRED');
     return new MigrationError(
       expired ? 'AGENT_CERTIFICATE_EXPIRED' : 'AGENT_FOREIGN',
-      `the agent at ${where} refused the certificate of this installation`,
+      `${agent} refused the certificate of this installation`,
       { cause: error },
     );
   }
   if (code === 'UND_ERR_RES_EXCEEDED_MAX_SIZE') {
-    return new MigrationError('AGENT_ANSWER_INVALID', `the answer of the agent at ${where} is too long`, {
+    return new MigrationError('AGENT_ANSWER_INVALID', `the answer of ${agent} is too long`, {
       cause: error,
     });
   }
-  return new MigrationError('AGENT_UNREACHABLE', `the agent at ${where} cannot be reached (${code})`, { cause: error });
+  return new MigrationError('AGENT_UNREACHABLE', `${agent} cannot be reached (${code})`, { cause: error });
 }
 
 /** Whether the connection broke rather than the request: a repeatable command may be sent again over a new one. */

@@ -2,10 +2,12 @@
 // opened for, by the URI name in a certificate of our authority. It enrols nobody (enrol.ts) and knows no workflow.
 import type { TLSSocket } from 'node:tls';
 import { MigrationError } from '../../core/index.ts';
-import { connectAgent, nameOf, openHttp, requestJson } from './agent-connection.ts';
-import type { AgentEndpoint, AgentRequest, Peer } from './agent-connection.ts';
+import { connectAgent, openHttp, requestJson } from './agent-connection.ts';
+import type { AgentRequest, Peer } from './agent-connection.ts';
 import { isBrokenConnection } from './agent-errors.ts';
 import type { Authority } from './authority.ts';
+import { hostOf, nameOf } from './endpoint.ts';
+import type { AgentEndpoint } from './endpoint.ts';
 import type {
   AgentDials,
   AgentStatus,
@@ -146,7 +148,7 @@ export function assertEnrolledAs(peer: Peer, spiffeId: string, endpoint: AgentEn
   if (peer.certificate.uris.length !== 1 || peer.certificate.uris[0] !== spiffeId) {
     throw new MigrationError(
       'ENROLMENT_REFUSED',
-      `another agent than the expected one answers at ${endpoint.address}:${endpoint.port}`,
+      `another agent than the expected one answers at ${hostOf(endpoint)}`,
       {
         details: { expected: spiffeId, found: peer.certificate.uris[0] ?? null },
       },

@@ -6,7 +6,6 @@
  * Start reading at `authority.ts` (who signs), then `enrol.ts` (how trust begins), then `control-client.ts`.
  */
 export { hasAgentCode } from './agent-errors.ts';
-export type { AgentEndpoint } from './agent-connection.ts';
 export { needsRenewal, openAuthority, readServerCertificate } from './authority.ts';
 export type { Authority, IssuedCertificate, TlsIdentity } from './authority.ts';
 export { buildConfigurationIso, writeConfigurationIso } from './configuration-iso.ts';
@@ -29,6 +28,7 @@ export type {
   ReceiverDisk,
   ReceiverStatus,
 } from './control-types.ts';
+export type { AgentEndpoint } from './endpoint.ts';
 export { enrolAgent, renewAgent } from './enrol.ts';
 export type { EnrolOptions, Enrolment, RenewOptions } from './enrol.ts';
 export { serverSpiffeIdOf, spiffeIdOf } from './identity.ts';
