@@ -29,6 +29,12 @@ test('a database that is away is said to be away, however deep the reason lies',
   expect(toProblem(new AggregateError([refused]), request).status).toBe(503);
 });
 
+test('a database that is starting up is away too', () => {
+  const met = { name: 'DriverAdapterError', cause: { originalCode: '57P03', code: '57P03', kind: 'postgres' } };
+  const error = Object.assign(new Error('Invalid invocation'), { code: 'P2039', meta: { driverAdapterError: met } });
+  expect(toProblem(error, request).code).toBe('DATABASE_UNAVAILABLE');
+});
+
 test('a fault of a vCenter that could not be reached is not taken for the database', () => {
   const refused = Object.assign(new Error('refused'), { code: 'ECONNREFUSED' });
   const error = new MigrationError('VSPHERE_UNREACHABLE', 'vcenter.example cannot be reached', { cause: refused });

@@ -40,11 +40,14 @@ function codeOf(error: unknown): string | undefined {
   return typeof error.code === 'string' ? error.code : undefined;
 }
 
-function chainOf(error: unknown): unknown[] {
-  const chain: unknown[] = [];
-  for (let link = error; link instanceof Error && chain.length < 8; link = link.cause) {
-    chain.push(link);
-    if (link instanceof AggregateError) chain.push(...(link.errors as unknown[]));
-  }
-  return chain;
+/** The error and what it says to come from: causes, parts of an aggregate, and what the database adapter met. */
+function chainOf(error: unknown, depth = 0): unknown[] {
+  if (typeof error !== 'object' || error === null || depth > 8) return [];
+  const { cause, meta, errors } = error as {
+    cause?: unknown;
+    meta?: { driverAdapterError?: unknown };
+    errors?: unknown;
+  };
+  const parts: unknown[] = [cause, meta?.driverAdapterError, ...(Array.isArray(errors) ? errors : [])];
+  return [error, ...parts.flatMap((part) => chainOf(part, depth + 1))];
 }
