@@ -41,12 +41,17 @@ pub struct Port {
     pub data: Option<DataServer>,
 }
 
-/// Listens on `address` and serves for ever.
-pub async fn serve(address: SocketAddr, port: Port) -> Result<(), Problem> {
+/// Listens on `address`.
+pub async fn bind(address: SocketAddr) -> Result<TcpListener, Problem> {
     let listener = TcpListener::bind(address)
         .await
         .map_err(|error| Problem::storage(format_args!("cannot listen on {address}"), &error))?;
     tracing::info!(%address, "listening");
+    Ok(listener)
+}
+
+/// Serves the port for ever.
+pub async fn serve(listener: TcpListener, port: Port) -> Result<(), Problem> {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };

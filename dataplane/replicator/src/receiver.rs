@@ -16,7 +16,7 @@ use crate::agent::{Agent, AgentSetup, SecretSource, routes, server_config};
 use crate::cli::ReceiverArgs;
 use crate::durable;
 use crate::http::{Answer, Json, answer};
-use crate::listener::{CONTROL_PROTOCOL, DATA_PROTOCOL, DataServer, Port, serve};
+use crate::listener::{CONTROL_PROTOCOL, DATA_PROTOCOL, DataServer, Port, bind, serve};
 
 /// Runs until the process is ended.
 pub async fn run(args: ReceiverArgs) -> Result<(), Problem> {
@@ -58,7 +58,7 @@ pub async fn run(args: ReceiverArgs) -> Result<(), Problem> {
         data: Some(data),
         agent,
     };
-    serve(SocketAddr::new(args.address, args.port), port).await
+    serve(bind(SocketAddr::new(args.address, args.port)).await?, port).await
 }
 
 async fn status(State(receiver): State<Arc<Receiver>>) -> Answer<ReceiverStatus> {

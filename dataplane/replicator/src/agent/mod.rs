@@ -13,4 +13,4 @@ pub use certificate::{Facts, chain_from_pem, new_key, request_for, roots_from_pe
 pub use enrol::{EXPORTER_LABEL, SecretSource};
 pub use identity::{Agent, AgentSetup, certified, key_from_pem};
 pub use routes::{Peer, routes};
-pub use verify::{check_chain, client_config, server_config};
+pub use verify::{check_client_chain, client_config, server_config};

@@ -33,7 +33,7 @@ pub fn routes(agent: &Arc<Agent>, others: Router) -> Router {
         .route("/v1/enrol/begin", post(enrol_begin))
         .route("/v1/enrol/complete", post(enrol_complete))
         .with_state(Arc::clone(agent));
-    finish(own.fallback_service(guarded))
+    own.fallback_service(guarded)
 }
 
 fn is_server(agent: &Agent, peer: &Peer) -> bool {

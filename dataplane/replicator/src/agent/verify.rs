@@ -77,6 +77,19 @@ pub fn check_chain(
     .map_err(refuse)
 }
 
+/// The same for the certificate of a side that connects: it is good for that only.
+pub fn check_client_chain(
+    chain: &[CertificateDer<'static>],
+    roots: &RootCertStore,
+) -> Result<(), Problem> {
+    peers_of(Arc::new(roots.clone()))?
+        .verify_client_cert(&chain[0], &chain[1..], UnixTime::now())
+        .map(drop)
+        .map_err(|error| {
+            Problem::new(Code::CertificateWrong, format!("the authority did not sign it: {error}"))
+        })
+}
+
 /// Accepts clients of the authority.
 pub(super) fn peers_of(roots: Arc<RootCertStore>) -> Result<Arc<dyn ClientCertVerifier>, Problem> {
     WebPkiClientVerifier::builder_with_provider(roots, Arc::new(data_provider()))

@@ -20,7 +20,7 @@ pub use places::nbd_socket;
 
 use crate::agent::{Agent, AgentSetup, SecretSource, routes, server_config};
 use crate::cli::HostArgs;
-use crate::listener::{CONTROL_PROTOCOL, Port, serve};
+use crate::listener::{CONTROL_PROTOCOL, Port, bind, serve};
 use crate::local;
 use crate::source::engine_folder;
 use places::Places;
@@ -79,6 +79,7 @@ pub async fn run(args: HostArgs) -> Result<(), Problem> {
         authority_pem: None,
         secret: SecretSource::OptionsFile(args.options),
     })?;
+    let listener = bind(SocketAddr::new(args.address, args.port)).await?;
     let host = Host::open(places).await?;
     let hypervisor = local::listen(&args.hypervisor_socket)?;
     tokio::spawn(local::serve(hypervisor, faces::hypervisor(&host)));
@@ -88,5 +89,5 @@ pub async fn run(args: HostArgs) -> Result<(), Problem> {
         data: None,
         agent,
     };
-    serve(SocketAddr::new(args.address, args.port), port).await
+    serve(listener, port).await
 }

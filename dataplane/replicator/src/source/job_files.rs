@@ -11,7 +11,7 @@ use rustls::ClientConfig;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::{
-    Facts, certified, chain_from_pem, check_chain, client_config, key_from_pem, new_key,
+    Facts, certified, chain_from_pem, check_client_chain, client_config, key_from_pem, new_key,
     request_for, roots_from_pem, spki_of,
 };
 use crate::durable;
@@ -102,7 +102,7 @@ impl JobFiles {
             return Err(wrong("its one URI name must be that of this migration's source"));
         }
         let roots = roots_from_pem(&given.authority_pem)?;
-        check_chain(&chain, &roots)?;
+        check_client_chain(&chain, &roots)?;
         let config =
             client_config(certified(chain, &key)?, roots, &receiver.spiffe_id, DATA_PROTOCOL)?;
         Ok(Tls { config, not_after_seconds: facts.not_after_seconds })

@@ -29,8 +29,9 @@ pub async fn run(args: SourceArgs) -> Result<(), Problem> {
         .map_err(|error| Problem::storage("no signal handler", &error))?;
     let (folder, sockets, vm) = (args.state, args.sockets, args.vm_uuid);
     let lock = lock_vm(&folder)?;
-    let keeper = crate::http::blocking(move || Keeper::open(&folder, &sockets, vm)).await?;
+    // First, because whoever cannot be commanded must not serve a disk.
     let listener = local::listen(&args.control)?;
+    let keeper = crate::http::blocking(move || Keeper::open(&folder, &sockets, vm)).await?;
     let serving = tokio::spawn(local::serve(listener, routes::routes(&keeper)));
     terminate.recv().await;
     tracing::info!("ending");

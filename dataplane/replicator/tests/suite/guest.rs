@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -104,7 +104,6 @@ fn exchange(
 /// A guest that writes all the time; every write is remembered once it was acknowledged.
 pub struct Writer {
     stop: Arc<AtomicBool>,
-    pub count: Arc<AtomicU64>,
     thread: JoinHandle<(Vec<(u64, u64)>, Duration)>,
 }
 
@@ -124,8 +123,7 @@ impl Writer {
     /// Writes numbered records at scattered places within `size` bytes, with a pause after each.
     pub fn start(socket: &Path, size: u64, pause: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let count = Arc::new(AtomicU64::new(0));
-        let (socket, stopped, counter) = (socket.to_owned(), stop.clone(), count.clone());
+        let (socket, stopped) = (socket.to_owned(), stop.clone());
         let thread = std::thread::spawn(move || {
             let mut disk = GuestDisk::open(&socket);
             let mut written = Vec::new();
@@ -139,13 +137,12 @@ impl Writer {
                     disk.flush();
                 }
                 written.push((number, offset));
-                counter.store(number, Ordering::SeqCst);
                 std::thread::sleep(pause);
             }
             disk.flush();
             (written, disk.longest_stall)
         });
-        Self { stop, count, thread }
+        Self { stop, thread }
     }
 
     /// Ends it; every acknowledged record with its place, and the longest stall.

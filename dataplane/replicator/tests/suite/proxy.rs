@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub struct Proxy {
@@ -13,18 +13,13 @@ pub struct Proxy {
 struct State {
     cut: AtomicBool,
     streams: Mutex<Vec<TcpStream>>,
-    bytes: AtomicU64,
 }
 
 impl Proxy {
     pub fn start(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(State {
-            cut: AtomicBool::new(false),
-            streams: Mutex::default(),
-            bytes: AtomicU64::new(0),
-        });
+        let state = Arc::new(State { cut: AtomicBool::new(false), streams: Mutex::default() });
         let shared = Arc::clone(&state);
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
@@ -36,8 +31,8 @@ impl Proxy {
                 streams.extend([client.try_clone().unwrap(), server.try_clone().unwrap()]);
                 drop(streams);
                 let pair = (client.try_clone().unwrap(), server.try_clone().unwrap());
-                pump(pair.0, pair.1, Arc::clone(&shared));
-                pump(server, client, Arc::clone(&shared));
+                pump(pair.0, pair.1);
+                pump(server, client);
             }
         });
         Self { address, state }
@@ -54,18 +49,12 @@ impl Proxy {
     pub fn restore(&self) {
         self.state.cut.store(false, Ordering::SeqCst);
     }
-
-    /// Bytes that passed in both directions.
-    pub fn bytes(&self) -> u64 {
-        self.state.bytes.load(Ordering::SeqCst)
-    }
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream, state: Arc<State>) {
+fn pump(mut from: TcpStream, mut to: TcpStream) {
     std::thread::spawn(move || {
         let mut buffer = vec![0; 64 << 10];
         while let Ok(count) = from.read(&mut buffer) {
-            state.bytes.fetch_add(count as u64, Ordering::SeqCst);
             if count == 0 || to.write_all(&buffer[..count]).is_err() {
                 break;
             }

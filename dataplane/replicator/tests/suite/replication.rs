@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::guest::{GuestDisk, Writer, record};
 use crate::proxy::Proxy;
-use crate::stage::{Disk, Host, MIGRATION, Management, Shadow, wait};
+use crate::stage::{Disk, Host, MIGRATION, Management, Shadow, resident_bytes, wait};
 
 const JOB: &str = "vmm_test";
 
@@ -185,10 +185,16 @@ fn m1_a_written_disk_arrives_whole_through_kills_and_a_cut() {
     }
     assert_records(&play.disks[0], &written);
     assert!(longest_stall < Duration::from_secs(3), "the guest stalled for {longest_stall:?}");
+    let source_bytes = resident_bytes(play.host.source_pid().unwrap());
+    let receiver_bytes = play.shadow.receiver.resident_bytes();
+    for resident in [source_bytes, receiver_bytes] {
+        assert!(resident <= 384 << 20, "{resident} bytes resident");
+    }
     let resent = play.sum("resentBytes");
     assert!(resent <= 64 << 20, "{resent} bytes were sent again");
     println!(
-        "{} records, longest stall {longest_stall:?}, data path {} ms, sent again {resent}",
+        "{} records, longest stall {longest_stall:?}, data path {} ms, sent again {resent}, \
+         resident {source_bytes} and {receiver_bytes}",
         written.len(),
         status["handover"]["dataPathMs"]
     );

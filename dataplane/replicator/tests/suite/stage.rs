@@ -45,8 +45,9 @@ impl Process {
         }
     }
 
-    pub fn pid(&self) -> u32 {
-        self.child.as_ref().unwrap().id()
+    /// Highest resident memory so far, in bytes.
+    pub fn resident_bytes(&self) -> u64 {
+        resident_bytes(self.child.as_ref().unwrap().id())
     }
 }
 
@@ -293,6 +294,13 @@ pub fn proof(connection: &Connection, side: &str) -> String {
     let spki = certificate.public_key().raw;
     let message = [label.as_bytes(), &connection.exporter(), spki].concat();
     BASE64.encode(hmac::sign(&key, &message))
+}
+
+/// Highest resident memory of a process so far, in bytes.
+pub fn resident_bytes(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
 pub fn uuid(kind: &str, number: u8) -> Uuid {
