@@ -17,6 +17,8 @@ export interface WorkerSettings {
   readonly build: string;
   /** Address under which hosts fetch the host package. */
   readonly apiUrl: string;
+  /** The API's certificate where one was given; otherwise the authority made it. */
+  readonly apiCertificateFile?: string | undefined;
 }
 
 export interface Services {

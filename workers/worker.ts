@@ -48,6 +48,7 @@ function readSettings(): WorkerSettings {
     home: resolve(requireEnvironment('LANDFALL_HOME')),
     apiUrl: requireEnvironment('LANDFALL_API_URL'),
     build: resolve(process.env['LANDFALL_BUILD'] ?? 'build'),
+    apiCertificateFile: process.env['LANDFALL_API_CERTIFICATE_FILE'],
   };
 }
 

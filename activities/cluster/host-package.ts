@@ -1,4 +1,5 @@
 /** Installs the host package on a cluster: hosts fetch it from the management server and trust only its certificate. */
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { MigrationError, type HostResult } from '../../core/index.ts';
 import { readServerCertificate } from '../../dataplane/client/index.ts';
@@ -37,9 +38,14 @@ export async function installHostPackage(services: Services, clusterId: string):
 }
 
 async function install(services: Services, session: VsphereSession, cluster: ClusterRef): Promise<void> {
-  const { apiUrl, home } = services.settings;
-  const certificate = await readServerCertificate(join(home, 'authority'));
-  await installFilter(session, cluster, new URL(packagePath, apiUrl).href, certificate?.certificatePem, callOptions());
+  const url = new URL(packagePath, services.settings.apiUrl).href;
+  await installFilter(session, cluster, url, await apiCertificate(services), callOptions());
+}
+
+/** What hosts pin: the certificate that the API shows, whoever made it. */
+async function apiCertificate({ settings }: Services): Promise<string | undefined> {
+  if (settings.apiCertificateFile !== undefined) return readFile(settings.apiCertificateFile, 'utf8');
+  return (await readServerCertificate(join(settings.home, 'authority')))?.certificatePem;
 }
 
 /** Says which host refused and why, in the records and in the error. */

@@ -1,5 +1,5 @@
 // Changes the settings of one VM's migration: the wish is stored with its audit row, then the workflow is told.
-// What is in force is for the replicator to say.
+// What is in force is for the replicator to say; a wish that nobody could be told of is found by whoever supervises it.
 import type { ChangeSettingsRequest } from '../../contracts/rest.ts';
 import { MigrationError, effectiveDials, type Dials } from '../../core/index.ts';
 import { getVmMigration, recordAudit, setDesiredDials, type VmMigrationDetails } from '../../db/index.ts';
@@ -8,7 +8,7 @@ import type { HandlerContext } from '../http/route.ts';
 export async function changeVmSettings(
   id: string,
   change: ChangeSettingsRequest,
-  { services, principal, requestId }: HandlerContext,
+  { services, principal, requestId, log }: HandlerContext,
 ): Promise<VmMigrationDetails> {
   const { row, dials } = await services.database.transaction(async (db) => {
     await db.$executeRaw`SELECT 1 FROM vm_migration WHERE id = ${id} FOR UPDATE`;
@@ -30,7 +30,11 @@ export async function changeVmSettings(
     });
     return { row: await getVmMigration(db, id), dials: wanted };
   });
-  await services.workflows.changeSettings(id, dials);
+  try {
+    await services.workflows.changeSettings(id, dials);
+  } catch (error) {
+    log.warn({ err: error }, 'the settings are stored, but the workflow could not be told at once');
+  }
   return row;
 }
 

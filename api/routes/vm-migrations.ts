@@ -86,7 +86,7 @@ const settingsRoute = defineRoute({
   params: pathParameters,
   body: changeSettingsRequest,
   responses: { 200: { description: 'The migration with its new desired settings', schema: vmMigration } },
-  problems: ['NOT_FOUND', 'ALREADY_ENDED', 'FINAL_UNDER_WAY', 'WORKFLOW_ENGINE_UNAVAILABLE'],
+  problems: ['NOT_FOUND', 'ALREADY_ENDED', 'FINAL_UNDER_WAY'],
   async handler({ params, body }, context) {
     const row = await changeVmSettings(params.vmMigrationId, body, context);
     return ok(toVmMigration(row, row.migration));
