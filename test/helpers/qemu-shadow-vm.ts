@@ -69,6 +69,8 @@ export async function bootShadowVm(options: ShadowVmOptions): Promise<ShadowVm> 
   let complaint = '';
   qemu.stderr.on('data', (chunk: Buffer) => (complaint += chunk.toString()));
   const ended = once(qemu, 'exit');
+  const reap = (): void => void qemu.kill('SIGKILL');
+  process.once('exit', reap);
   const qmp = await connectQmp(qmpPath, () => {
     if (qemu.exitCode !== null) throw new Error(`QEMU ended: ${complaint}`);
   });
@@ -95,6 +97,7 @@ export async function bootShadowVm(options: ShadowVmOptions): Promise<ShadowVm> 
     async powerOff() {
       qemu.kill('SIGKILL');
       await ended;
+      process.off('exit', reap);
     },
   };
 }
@@ -116,10 +119,9 @@ async function connectQmp(path: string, check: () => void): Promise<Qmp> {
   while (socket === undefined) {
     check();
     const attempt = createConnection(path);
-    const opened = await Promise.race([
-      once(attempt, 'connect').then(() => true),
-      once(attempt, 'error').then(() => false),
-    ]);
+    const opened = await new Promise<boolean>((resolve) => {
+      attempt.once('connect', () => resolve(true)).once('error', () => resolve(false));
+    });
     if (opened) socket = attempt;
     else await sleep(100);
   }

@@ -86,6 +86,9 @@ async function replicatorProcess(command: string, endpoint: AgentEndpoint, args:
     async start() {
       const started = spawn(program, [command, ...listen, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
       child = started;
+      const reap = (): void => void started.kill('SIGKILL');
+      process.once('exit', reap);
+      started.once('exit', () => process.off('exit', reap));
       started.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
       started.stderr.on('data', (chunk: Buffer) => (output += chunk.toString()));
       const deadline = Date.now() + startMs;

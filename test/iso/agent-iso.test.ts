@@ -24,7 +24,7 @@ const bootMs = 120_000;
 let folder: string;
 let authority: Authority;
 let secret: string;
-let vm: ShadowVm;
+let vm: ShadowVm | undefined;
 let client: ControlClient | undefined;
 let enrolment: Enrolment;
 
@@ -49,7 +49,7 @@ async function eventually<T>(what: () => Promise<T>): Promise<T> {
       return await what();
     } catch (error) {
       if (!isRetryable(error) || Date.now() > deadline) {
-        throw new Error(`${String(error)}\nconsole of the shadow VM:\n${await vm.console()}`, { cause: error });
+        throw new Error(`${String(error)}\nconsole of the shadow VM:\n${await vm?.console()}`, { cause: error });
       }
       await sleep(500);
     }
@@ -73,7 +73,7 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await client?.close();
-  await vm.powerOff();
+  await vm?.powerOff();
   await rm(folder, { recursive: true });
 });
 
@@ -106,7 +106,7 @@ it('sees its SCSI disks under their UUIDs, and no others', async () => {
 });
 
 it('sees a disk that is added while it runs', async () => {
-  await vm.hotAdd(late.destinationUuid, Number(late.capacityBytes));
+  await vm!.hotAdd(late.destinationUuid, Number(late.capacityBytes));
   const prepared = await eventually(() => client!.prepareDisks(3, [first, second, late]));
   expect(prepared.disks.every(({ present }) => present)).toBe(true);
 });
@@ -114,11 +114,11 @@ it('sees a disk that is added while it runs', async () => {
 it('knows after a host failure what it knew before', async () => {
   const before = await client!.getReceiver();
   await client!.close();
-  await vm.powerOff();
+  await vm!.powerOff();
   await boot();
   const again = await enrol();
   expect(again).toMatchObject({ outcome: 'already-enrolled', spkiSha256: enrolment.spkiSha256 });
   client = openControlClient({ authority, endpoint, spiffeId: enrolment.spiffeId, requestTimeoutMs: 20_000 });
   expect(await client.getReceiver()).toMatchObject({ vmMigrationId, ownership: before.ownership });
-  expect(await vm.console()).toContain('landfall: state on /dev/sd');
+  expect(await vm!.console()).toContain('landfall: state on /dev/sd');
 });
