@@ -24,14 +24,18 @@ const children = new Set();
  * @param {string} path
  */
 export async function holdLock(path) {
-  for (let said = false; ; said = true) {
+  for (let said = false; ; ) {
     try {
       writeFileSync(path, String(process.pid), { flag: 'wx' });
       break;
     } catch {
       const holder = existsSync(path) ? readFileSync(path, 'utf8') : '';
-      if (!existsSync(`/proc/${holder}/cwd`)) rmSync(path, { force: true });
-      else if (!said) console.log(`setup: waiting for another tools/setup (process ${holder})`);
+      // Empty: its maker is between making and writing it.
+      if (holder !== '' && !existsSync(`/proc/${holder}`)) rmSync(path, { force: true });
+      else if (!said && holder !== '') {
+        console.log(`setup: waiting for another tools/setup (process ${holder})`);
+        said = true;
+      }
       await sleep(200);
     }
   }
