@@ -24,7 +24,7 @@ const children = new Set();
  * @param {string} path
  */
 export async function holdLock(path) {
-  for (let said = false; ; ) {
+  for (let said = false; ;) {
     try {
       writeFileSync(path, String(process.pid), { flag: 'wx' });
       break;
