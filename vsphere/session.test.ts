@@ -2,6 +2,7 @@
 import { createHash, webcrypto, X509Certificate as NodeCertificate } from 'node:crypto';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { inspect } from 'node:util';
 import 'reflect-metadata';
 import { X509CertificateGenerator } from '@peculiar/x509';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
@@ -148,6 +149,14 @@ it('logs in again once for all calls that find the session expired, and sends th
   await session.close();
   await session.close();
   expect(requests.filter((request) => request.startsWith('Logout'))).toHaveLength(1);
+});
+
+it('shows neither password nor cookie when it is printed', async () => {
+  const session = await connect(login);
+  const printed = inspect(session, { depth: 10 }) + JSON.stringify(session);
+  expect(printed).not.toContain(password);
+  expect(printed).not.toContain(session.cookie());
+  await session.close();
 });
 
 it('reports a fault that logging in again does not cure', async () => {

@@ -51,8 +51,8 @@ export async function connect(login: VcenterLogin, signal?: AbortSignal): Promis
   const transport = openTransport(login.address, login.thumbprintSha256);
   try {
     const { content, apiVersion } = await negotiate(transport, signal);
-    const session = makeSession(transport, login, content, apiVersion);
-    await session.logIn();
+    const session = new LoggedInSession(transport, login, content, apiVersion);
+    await session.logIn(signal);
     return session;
   } catch (error) {
     await transport.close();
@@ -60,92 +60,100 @@ export async function connect(login: VcenterLogin, signal?: AbortSignal): Promis
   }
 }
 
-function makeSession(transport: Transport, login: VcenterLogin, content: ServiceContent, apiVersion: string) {
-  let cookie = noCookie;
-  let loginInFlight: Promise<void> | undefined;
-  let policyContent: Promise<PbmServiceInstanceContent> | undefined;
-  let closed = false;
+class LoggedInSession implements VsphereSession {
+  readonly address: string;
+  readonly about: AboutInfo;
+  readonly content: ServiceContent;
+  readonly apiVersion: string;
+  readonly transport: Transport;
+  readonly watcher: Watcher;
+  /** Really private: a session that ends up in a log or an error must not show a password. */
+  readonly #login: VcenterLogin;
+  #cookie = noCookie;
+  private loginInFlight: Promise<void> | undefined;
+  private policyContentRead: Promise<PbmServiceInstanceContent> | undefined;
+  private closed = false;
 
-  const send = (method: string, on: MoRef, args: object, options: CallOptions, usedCookie = cookie) =>
-    exchange(transport, {
+  constructor(transport: Transport, login: VcenterLogin, content: ServiceContent, apiVersion: string) {
+    this.address = login.address;
+    this.about = content.about;
+    this.content = content;
+    this.apiVersion = apiVersion;
+    this.transport = transport;
+    this.#login = login;
+    this.watcher = createWatcher(this);
+  }
+
+  cookie(): string {
+    return this.#cookie;
+  }
+
+  /** However many calls find the session expired, one login answers them all. */
+  logIn(signal?: AbortSignal): Promise<void> {
+    this.loginInFlight ??= this.logInOnce(signal).finally(() => (this.loginInFlight = undefined));
+    return this.loginInFlight;
+  }
+
+  async call<M extends keyof Methods>(
+    on: MoRef<Methods[M]['on']>,
+    method: M,
+    args: Methods[M]['args'],
+    options: CallOptions = {},
+  ): Promise<Methods[M]['result']> {
+    const usedCookie = this.#cookie;
+    try {
+      return (await this.send(method, on, args, options)).result as Methods[M]['result'];
+    } catch (error) {
+      if (this.closed || !isExpired(error, method)) throw error;
+    }
+    if (this.#cookie === usedCookie) await this.logIn();
+    return (await this.send(method, on, args, options)).result as Methods[M]['result'];
+  }
+
+  manager<N extends ManagerName>(name: N): NonNullable<ServiceContent[N]> {
+    const found = this.content[name];
+    if (!found) throw new MigrationError('VSPHERE_NOT_VCENTER', `${this.address} has no ${name}`);
+    return found;
+  }
+
+  policyContent(): Promise<PbmServiceInstanceContent> {
+    const service = { type: 'PbmServiceInstance', value: 'ServiceInstance' };
+    this.policyContentRead ??= this.call(service, 'PbmRetrieveServiceContent', {}).catch((error: unknown) => {
+      this.policyContentRead = undefined;
+      throw error;
+    });
+    return this.policyContentRead;
+  }
+
+  async close(): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    await this.watcher.stop();
+    const farewell = { timeoutMs: logoutTimeoutMs };
+    // A session that nobody ends expires by itself.
+    await this.send('Logout', this.manager('sessionManager'), {}, farewell).catch(() => undefined);
+    await this.transport.close();
+  }
+
+  /** The old cookie stays until there is a new one: calls that fail meanwhile see that they must wait for it. */
+  private async logInOnce(signal?: AbortSignal): Promise<void> {
+    const { user: userName, password } = this.#login;
+    const on = this.manager('sessionManager');
+    const answer = await this.send('Login', on, { userName, password }, { signal }, noCookie);
+    this.#cookie = answer.cookie ?? noCookie;
+  }
+
+  private send(method: string, on: MoRef, args: object, options: CallOptions, cookie = this.#cookie) {
+    return exchange(this.transport, {
       method,
       on,
       args,
-      apiVersion,
-      cookie: usedCookie,
+      apiVersion: this.apiVersion,
+      cookie,
       timeoutMs: options.timeoutMs ?? callTimeoutMs,
       signal: options.signal,
     });
-
-  /** The old cookie stays until there is a new one: calls that fail meanwhile see that they must wait for it. */
-  const logInOnce = async (): Promise<void> => {
-    const { user: userName, password } = login;
-    const sessionManager = session.manager('sessionManager');
-    cookie = (await send('Login', sessionManager, { userName, password }, {}, noCookie)).cookie ?? noCookie;
-  };
-
-  const session = {
-    address: login.address,
-    about: content.about,
-    content,
-    apiVersion,
-    transport,
-    watcher: undefined as unknown as Watcher,
-    cookie: () => cookie,
-
-    /** However many calls find the session expired, one login answers them all. */
-    logIn(): Promise<void> {
-      loginInFlight ??= logInOnce().finally(() => (loginInFlight = undefined));
-      return loginInFlight;
-    },
-
-    async call<M extends keyof Methods>(
-      on: MoRef<Methods[M]['on']>,
-      method: M,
-      args: Methods[M]['args'],
-      options: CallOptions = {},
-    ): Promise<Methods[M]['result']> {
-      const usedCookie = cookie;
-      try {
-        return (await send(method, on, args, options)).result as Methods[M]['result'];
-      } catch (error) {
-        if (closed || !isExpired(error, method)) throw error;
-      }
-      if (cookie === usedCookie) await session.logIn();
-      return (await send(method, on, args, options)).result as Methods[M]['result'];
-    },
-
-    manager<N extends ManagerName>(name: N): NonNullable<ServiceContent[N]> {
-      const found = content[name];
-      if (!found) throw new MigrationError('VSPHERE_NOT_VCENTER', `${login.address} has no ${name}`);
-      return found;
-    },
-
-    policyContent(): Promise<PbmServiceInstanceContent> {
-      policyContent ??= session
-        .call({ type: 'PbmServiceInstance', value: 'ServiceInstance' }, 'PbmRetrieveServiceContent', {})
-        .catch((error: unknown) => {
-          policyContent = undefined;
-          throw error;
-        });
-      return policyContent;
-    },
-
-    async close(): Promise<void> {
-      if (closed) return;
-      closed = true;
-      await session.watcher.stop();
-      try {
-        if (cookie !== noCookie)
-          await send('Logout', session.manager('sessionManager'), {}, { timeoutMs: logoutTimeoutMs });
-      } catch {
-        // A session that nobody ends expires by itself.
-      }
-      await transport.close();
-    },
-  };
-  session.watcher = createWatcher(session);
-  return session;
+  }
 }
 
 /** The policy service reports an expired session as a security error instead of NotAuthenticated. */
