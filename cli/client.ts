@@ -132,7 +132,7 @@ function unreachable(url: string, error: unknown): CliError {
 }
 
 function isTlsCode(code: string): boolean {
-  return code.includes('CERT') || code.includes('SIGNED') || code.startsWith('ERR_TLS') || code.startsWith('ERR_SSL');
+  return /CERT|SIGN|ERR_TLS|ERR_SSL/.test(code);
 }
 
 function safeParse(text: string): unknown {

@@ -27,8 +27,8 @@ export function homeDirectory(): string {
 export function readConfiguration(): Configuration {
   const file = join(homeDirectory(), 'cli.json');
   const stored = existsSync(file) ? configurationFile.safeParse(parseJson(readFileSync(file, 'utf8'))) : undefined;
-  const url = process.env['LANDFALL_URL'] ?? stored?.data?.url;
-  const token = process.env['LANDFALL_TOKEN'] ?? stored?.data?.token;
+  const url = process.env['LANDFALL_URL'] || stored?.data?.url;
+  const token = process.env['LANDFALL_TOKEN'] || stored?.data?.token;
   if (url === undefined || token === undefined) {
     throw new CliError(
       'No connection is configured',

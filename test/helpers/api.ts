@@ -35,6 +35,8 @@ export interface Answered {
 export interface TestApi {
   readonly url: string;
   readonly token: string;
+  /** File with the certificate that the API's was signed by. */
+  readonly authorityFile: string;
   readonly database: Database;
   readonly services: Services;
   readonly workflows: RecordedWorkflows;
@@ -101,6 +103,7 @@ export async function startTestApi(options: AppOptions = {}): Promise<TestApi> {
   return {
     url,
     token,
+    authorityFile: join(folder, 'authority', 'authority.pem'),
     database,
     services,
     workflows,
