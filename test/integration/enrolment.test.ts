@@ -140,6 +140,25 @@ describe('a host', () => {
   });
 });
 
+describe('a host that changes hands', () => {
+  it('goes to another installation by a new secret only, and obeys the first no more', async () => {
+    const host = await startHost();
+    const first = await enrolHost(host);
+    const taken = foreignAuthority.enrolSecretFor('host', 'any', 1);
+    const { endpoint } = host;
+    const take = (): Promise<Enrolment> =>
+      enrolAgent({ authority: foreignAuthority, endpoint, role: 'host', secret: taken });
+    await expect(take()).rejects.toMatchObject({ code: 'AGENT_FOREIGN' });
+    await host.setOptions({ 'Landfall.EnrolSecret': '' });
+    await expect(take()).rejects.toMatchObject({ code: 'AGENT_FOREIGN' });
+    await host.setOptions({ 'Landfall.EnrolSecret': taken });
+    expect(await take()).toMatchObject({ outcome: 'enrolled', agentId: first.agentId });
+    const client = openControlClient({ authority, endpoint, spiffeId: first.spiffeId });
+    await expect(client.listVms()).rejects.toMatchObject({ code: 'AGENT_FOREIGN' });
+    await client.close();
+  });
+});
+
 describe('a receiver', () => {
   it('is enrolled, shows its disks, and names the one that is missing', async () => {
     const receiver = await startReceiver();
@@ -176,6 +195,27 @@ describe('a receiver', () => {
     await receiver.kill();
     await receiver.start();
     expect(await enrolReceiver(receiver)).toMatchObject({ outcome: 'already-enrolled', spkiSha256: first.spkiSha256 });
+  });
+
+  it('killed at any moment of its enrolment, comes back with its key and is enrolled', async () => {
+    const measured = await startReceiver();
+    const beganAtMs = performance.now();
+    await enrolReceiver(measured);
+    const wholeMs = performance.now() - beganAtMs;
+    for (let part = 0; part <= 1.1; part += 0.1) {
+      const receiver = await startReceiver();
+      const attempt = enrolReceiver(receiver).then(
+        ({ spkiSha256 }) => spkiSha256,
+        () => null,
+      );
+      await sleep(part * wholeMs);
+      await receiver.kill();
+      const before = await attempt;
+      await receiver.start();
+      const { outcome, spkiSha256 } = await enrolReceiver(receiver);
+      if (before !== null) expect([outcome, spkiSha256]).toEqual(['already-enrolled', before]);
+      await receiver.kill();
+    }
   });
 
   it('enrolled by somebody else between begin and complete, refuses the second or keeps one name and key', async () => {
