@@ -123,7 +123,7 @@ impl JobSpec {
             return Err(Problem::bad_request("a job has 1 to 60 disks"));
         }
         for (at, disk) in self.disks.iter().enumerate() {
-            if disk.capacity_bytes.0 == 0 || disk.capacity_bytes.0 % 512 != 0 {
+            if disk.capacity_bytes.0 == 0 || !disk.capacity_bytes.0.is_multiple_of(512) {
                 return Err(Problem::bad_request("a capacity is a positive multiple of 512"));
             }
             let twice = |other: &DiskPair| {

@@ -8,8 +8,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use landfall_api::{AgentStatus, Code, EnrolBegin, EnrolBegun, EnrolComplete, Id, Problem, Uuid};
 
-use super::certificate;
-use super::identity::Agent;
+use super::identity::{Agent, KeptCertificate};
+use super::{certificate, verify};
 use crate::durable;
 
 /// Label of the TLS exporter value the proofs are bound to.
@@ -109,25 +109,28 @@ impl Agent {
             }
         }
         let enrolled = self.judge(&request.certificate_pem, &request.authority_pem)?;
+        verify::check_chain(&enrolled.shown.cert, &enrolled.roots)?;
+        let mut kept = self.kept.write().expect("never poisoned");
+        let mut next = kept.clone();
         if !by_server {
-            let secret = self.pending_secret().ok_or_else(|| {
-                Problem::new(Code::EnrolSecretMissing, "the secret was used meanwhile")
-            })?;
-            let mut kept = self.kept.write().expect("never poisoned");
-            kept.used_secret_sha256 = Some(sha256_hex(&secret));
-            self.store(&enrolled.authority_pem, &request.certificate_pem)?;
-            durable::write_json(&self.setup.folder.join("agent.json"), &*kept)?;
-        } else {
-            self.store(&enrolled.authority_pem, &request.certificate_pem)?;
+            let secret = self.setup.secret.read().map(|secret| sha256_hex(&secret));
+            if secret.is_none() || secret == kept.used_secret_sha256 {
+                return Err(Problem::new(
+                    Code::EnrolSecretMissing,
+                    "the secret was used or taken away meanwhile",
+                ));
+            }
+            next.used_secret_sha256 = secret;
         }
+        next.certificate = Some(KeptCertificate {
+            certificate_pem: request.certificate_pem.clone(),
+            authority_pem: request.authority_pem.clone(),
+        });
+        durable::write_json(&self.file(), &next)?;
+        *kept = next;
+        drop(kept);
         tracing::info!(not_after = enrolled.facts.not_after, renewed = by_server, "enrolled");
         *self.enrolled.write().expect("never poisoned") = Some(enrolled.into());
         Ok(self.status())
-    }
-
-    fn store(&self, authority_pem: &str, certificate_pem: &str) -> Result<(), Problem> {
-        let folder = &self.setup.folder;
-        durable::write(&folder.join("authority.pem"), authority_pem.as_bytes())?;
-        durable::write(&folder.join("certificate.pem"), certificate_pem.as_bytes())
     }
 }

@@ -1,11 +1,13 @@
-//! The files of an identity and what is in force now: `agent.json`, `key.pem`,
-//! `certificate.pem`, `authority.pem`. The key is made once; the certificate changes.
+//! The files of an identity and what is in force now: `key.pem`, made once, and `agent.json`
+//! with all that changes. It is one file, so that a secret is void exactly when the certificate
+//! it was used for is in force.
 
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock};
 
 use landfall_api::{AgentStatus, Code, Id, Problem, Role};
 use rcgen::KeyPair;
+use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
@@ -34,21 +36,30 @@ pub struct AgentSetup {
     pub secret: SecretSource,
 }
 
-/// What outlives the process beside key and certificate.
-#[derive(Default, Serialize, Deserialize)]
+/// What outlives the process beside the key.
+#[derive(Clone, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Kept {
     pub agent_id: Option<Id>,
     /// Hash of the secret that was used: it is void for ever.
     pub used_secret_sha256: Option<String>,
+    pub certificate: Option<KeptCertificate>,
+}
+
+/// A certificate with the authority its peers must chain to.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct KeptCertificate {
+    pub certificate_pem: String,
+    pub authority_pem: String,
 }
 
 /// A certificate of the authority, in force.
 pub(super) struct Enrolled {
     pub installation_id: String,
     pub facts: Facts,
-    pub authority_pem: String,
     pub shown: Arc<CertifiedKey>,
+    pub roots: Arc<RootCertStore>,
     pub peers: Arc<dyn ClientCertVerifier>,
 }
 
@@ -107,17 +118,20 @@ impl Agent {
     }
 
     fn load(&self) -> Result<(), Problem> {
-        let chain = durable::read(&self.setup.folder.join("certificate.pem"))?;
-        let authority = durable::read(&self.setup.folder.join("authority.pem"))?;
-        let (Some(chain), Some(authority)) = (chain, authority) else { return Ok(()) };
-        let text = |bytes| String::from_utf8(bytes).unwrap_or_default();
-        let enrolled = self.judge(&text(chain), &text(authority))?;
+        let kept = self.kept.read().expect("never poisoned").certificate.clone();
+        let Some(kept) = kept else { return Ok(()) };
+        let enrolled = self.judge(&kept.certificate_pem, &kept.authority_pem)?;
         tracing::info!(not_after = enrolled.facts.not_after, "enrolled");
         *self.enrolled.write().expect("never poisoned") = Some(Arc::new(enrolled));
         Ok(())
     }
 
+    pub(super) fn file(&self) -> PathBuf {
+        self.setup.folder.join("agent.json")
+    }
+
     /// Checks that a certificate is for this agent's key and has exactly the name it must have.
+    /// Not whether it is in force: an agent that was off for long shows its old one to be renewed.
     pub(super) fn judge(&self, chain_pem: &str, authority_pem: &str) -> Result<Enrolled, Problem> {
         let wrong = |what: String| Problem::new(Code::CertificateWrong, what);
         let chain = certificate::chain_from_pem(chain_pem)?;
@@ -132,11 +146,9 @@ impl Agent {
             wrong(format!("its name {name:.200} is not this agent's in its installation"))
         })?;
         let roots = Arc::new(certificate::roots_from_pem(authority_pem)?);
-        verify::check_chain(&chain, &roots)?;
-        let peers = verify::peers_of(roots)?;
+        let peers = verify::peers_of(Arc::clone(&roots))?;
         let shown = Arc::new(certified(chain, &self.key)?);
-        let authority_pem = authority_pem.to_owned();
-        Ok(Enrolled { installation_id, facts, authority_pem, shown, peers })
+        Ok(Enrolled { installation_id, facts, shown, roots, peers })
     }
 
     /// The installation in a name of the form this agent must have.

@@ -178,10 +178,8 @@ async fn put_job(
         .map_err(|error| Problem::bad_request(format!("the body does not fit: {error}")))?;
     spec.check()?;
     let vm = host.vm(&spec.vm_uuid).await?;
-    if let Ok(holder) = holder_of(&host, &job).await {
-        if holder.uuid != vm.uuid {
-            return Err(Problem::new(Code::VmBusy, "the job belongs to another VM").into());
-        }
+    if holder_of(&host, &job).await.is_ok_and(|holder| holder.uuid != vm.uuid) {
+        return Err(Problem::new(Code::VmBusy, "the job belongs to another VM").into());
     }
     pass_on(&vm, Method::PUT, &uri, content, ORDINARY_PATIENCE).await
 }

@@ -70,13 +70,12 @@ pub fn run(args: &VerifyReceiptArgs) -> ExitCode {
 
 fn verify(args: &VerifyReceiptArgs) -> Result<Verdict, Refusal> {
     let receipt = Receipt::read(&read(&args.file)?)?;
-    if let Some(trusted) = &args.trust {
-        if !trusted.eq_ignore_ascii_case(&receipt.fingerprint) {
-            return Err(Refusal::new(
-                format!("the receipt was signed by another issuer, {}", receipt.fingerprint),
-                "Compare the fingerprint with the one your installation shows.",
-            ));
-        }
+    let trusted = args.trust.as_deref().unwrap_or(&receipt.fingerprint);
+    if !trusted.eq_ignore_ascii_case(&receipt.fingerprint) {
+        return Err(Refusal::new(
+            format!("the receipt was signed by another issuer, {}", receipt.fingerprint),
+            "Compare the fingerprint with the one your installation shows.",
+        ));
     }
     let disks = args.disk.iter().map(|path| check_disk(path, &receipt));
     let disks = disks.collect::<Result<Vec<_>, _>>()?;

@@ -1,5 +1,7 @@
 //! A certificate authority as the management server is one.
 
+use std::time::{Duration, SystemTime};
+
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
@@ -36,8 +38,15 @@ impl Authority {
 
     /// Signs a request for exactly one name.
     pub fn sign(&self, csr_pem: &str, rest: &str) -> String {
+        self.sign_for(csr_pem, rest, Duration::from_secs(7 * 86_400))
+    }
+
+    /// The same with another time of validity.
+    pub fn sign_for(&self, csr_pem: &str, rest: &str, validity: Duration) -> String {
         let mut request = CertificateSigningRequestParams::from_pem(csr_pem).unwrap();
         name(&mut request.params, &self.name(rest));
+        request.params.not_before = SystemTime::now().into();
+        request.params.not_after = (SystemTime::now() + validity).into();
         request.signed_by(&self.issuer).unwrap().pem()
     }
 

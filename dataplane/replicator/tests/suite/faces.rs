@@ -1,5 +1,7 @@
 //! Who may do what on the faces of host and receiver, and how enrolment protects them.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::client::Connection;
@@ -100,6 +102,32 @@ fn a_used_secret_is_void_and_a_certificate_can_be_renewed() {
     let status = management.ask(shadow.address, "GET", "/v1/receiver", Value::Null).ok();
     assert_eq!(status["vmMigrationId"], MIGRATION);
     assert_eq!(status["ownership"], json!({ "state": "none", "token": 0 }));
+}
+
+#[test]
+fn an_agent_whose_certificate_has_ended_still_answers_so_that_it_can_be_renewed() {
+    let folder = tempfile::tempdir().unwrap();
+    let management = Management::new();
+    let mut host = Host::start(folder.path());
+    management.enrol_for(host.address, "host", None, Duration::from_secs(2));
+    std::thread::sleep(Duration::from_secs(3));
+    host.daemon.restart();
+    let mut status = Value::Null;
+    wait("the daemon is back", || {
+        let asked = management.try_ask(host.address, "GET", "/v1/agent", &Value::Null);
+        asked.is_ok_and(|answer| {
+            status = answer.ok();
+            true
+        })
+    });
+    let id = status["agentId"].as_str().unwrap();
+    let mut connection = Connection::open(host.address, Some(&management.identity)).unwrap();
+    let begun = connection.request("POST", "/v1/enrol/begin", &json!({})).unwrap().ok();
+    let csr = begun["csrPem"].as_str().unwrap();
+    let signed = management.authority.sign(csr, &format!("host/{id}"));
+    let body = json!({ "certificatePem": signed, "authorityPem": management.authority.pem });
+    let renewed = connection.request("POST", "/v1/enrol/complete", &body).unwrap().ok();
+    assert_ne!(renewed["notAfter"], status["notAfter"]);
 }
 
 #[test]

@@ -133,7 +133,7 @@ impl Writer {
                 let offset = (state >> 16) % (size / RECORD_LEN as u64) * RECORD_LEN as u64;
                 let number = written.len() as u64 + 1;
                 disk.write(offset, &record(number, offset));
-                if number % 16 == 0 {
+                if number.is_multiple_of(16) {
                     disk.flush();
                 }
                 written.push((number, offset));

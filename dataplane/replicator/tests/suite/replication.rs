@@ -241,3 +241,88 @@ fn commands_of_an_older_holder_are_refused() {
         assert!(answer.status == 204 || answer.code() == "UNKNOWN_JOB", "{answer:?}");
     }
 }
+
+#[test]
+fn an_absolute_limit_is_kept_within_a_second() {
+    let play = Play::new(&[(64 << 20, 64 << 20)]);
+    play.start(json!({ "bytesPerSecondMax": "4000000" }));
+    wait("it runs", || play.sum("sentBytes") > 0);
+    for limit in [4_000_000_u64, 10_000_000] {
+        let dials = json!({ "generation": 1, "bytesPerSecondMax": limit.to_string() });
+        play.host("PUT", &format!("/v1/jobs/{JOB}/dials"), dials);
+        std::thread::sleep(Duration::from_secs(1));
+        let (before, begin) = (play.sum("sentBytes"), std::time::Instant::now());
+        std::thread::sleep(Duration::from_secs(3));
+        let rate = (play.sum("sentBytes") - before) as f64 / begin.elapsed().as_secs_f64();
+        let share = rate / limit as f64;
+        assert!((0.9..=1.1).contains(&share), "{rate} instead of {limit} bytes per second");
+    }
+}
+
+/// Follows the job to its end as a supervisor does that may have to ask again.
+fn drive_to_active(play: &Play, mut token: u64) {
+    let begin = std::time::Instant::now();
+    loop {
+        let status = play.status();
+        assert!(begin.elapsed() < Duration::from_secs(60), "no end: {status:#}");
+        match status["handover"]["state"].as_str().unwrap() {
+            "active" => return,
+            "roots-equal" | "handed-off" => {
+                token = status["handover"]["token"].as_u64().unwrap();
+                play.token("hand-over", token);
+            }
+            "none" | "cancelled" if status["ready"]["ready"] == true => {
+                token += 1;
+                play.token("freeze", token);
+            }
+            _ => std::thread::sleep(Duration::from_millis(50)),
+        }
+    }
+}
+
+#[test]
+fn a_kill_at_any_point_of_the_hand_over_leaves_one_owner_and_equal_disks() {
+    for kill_source in [true, false] {
+        for point in ["freeze", "roots-equal", "hand-over", "active"] {
+            println!("killing the {} at {point}", if kill_source { "source" } else { "receiver" });
+            let mut play = Play::new(&[(16 << 20, 8 << 20)]);
+            play.start(json!({}));
+            play.wait_ready();
+            play.host.closed();
+            play.token("freeze", 1).ok();
+            if point != "freeze" {
+                wait("the roots are equal", || play.status()["handover"]["state"] == "roots-equal");
+            }
+            if point == "active" {
+                play.token("hand-over", 1).ok();
+            }
+            std::thread::scope(|scope| {
+                let (management, address) = (&play.management, play.host.address);
+                if point == "hand-over" {
+                    scope.spawn(move || {
+                        let path = format!("/v1/jobs/{JOB}/hand-over");
+                        let body = json!({ "generation": 1, "token": 1 });
+                        let _ = management.try_ask(address, "POST", &path, &body);
+                    });
+                }
+                if kill_source {
+                    play.host.kill_source();
+                } else {
+                    play.shadow.receiver.restart();
+                }
+            });
+            drive_to_active(&play, 1);
+            wait("the receiver says so too", || {
+                let asked = play.management.try_ask(
+                    play.shadow.address,
+                    "GET",
+                    "/v1/receiver",
+                    &Value::Null,
+                );
+                asked.is_ok_and(|answer| answer.body["ownership"]["state"] == "active")
+            });
+            play.disks[0].assert_equal();
+            assert_eq!(play.host.attach(&play.disks[0]).code(), "DISK_SEALED");
+        }
+    }
+}

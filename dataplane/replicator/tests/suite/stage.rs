@@ -266,6 +266,11 @@ impl Management {
 
     /// Enrols an agent under `role`; the last part of its name is what it says, or `id`.
     pub fn enrol(&self, address: SocketAddr, role: &str, id: Option<&str>) {
+        self.enrol_for(address, role, id, Duration::from_secs(7 * 86_400));
+    }
+
+    /// The same with another time of validity.
+    pub fn enrol_for(&self, address: SocketAddr, role: &str, id: Option<&str>, validity: Duration) {
         let mut connection = Connection::open(address, Some(&self.identity)).unwrap();
         let status = connection.request("GET", "/v1/agent", &Value::Null).unwrap().ok();
         assert_eq!(status["enrolled"], false);
@@ -277,7 +282,7 @@ impl Management {
         assert_eq!(begun["proof"], proof(&connection, "agent"));
         let csr = begun["csrPem"].as_str().unwrap();
         let completed = json!({
-            "certificatePem": self.authority.sign(csr, &format!("{role}/{id}")),
+            "certificatePem": self.authority.sign_for(csr, &format!("{role}/{id}"), validity),
             "authorityPem": self.authority.pem,
         });
         let status = connection.request("POST", "/v1/enrol/complete", &completed).unwrap().ok();
