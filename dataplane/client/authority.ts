@@ -24,6 +24,7 @@ import {
   readCertificate,
   readRequest,
 } from './x509.ts';
+import type { CertificateIssuer, CertificateRequest } from './x509.ts';
 
 const dayMs = 24 * 60 * 60_000;
 /** Revocation is by short life: an agent that is not renewed is out after a week. */
@@ -77,98 +78,100 @@ interface AuthorityState {
   readonly encryptionKey: string;
 }
 
+/** What the functions below share: one opened authority. */
+interface Opened {
+  readonly directory: string;
+  readonly state: AuthorityState;
+  readonly issuer: CertificateIssuer;
+  readonly clock: () => Date;
+}
+
 /** Opens the authority in `directory`, making it first where there is none. Safe when several processes do so at once. */
 export async function openAuthority(directory: string, clock: () => Date = () => new Date()): Promise<Authority> {
   await ensurePrivateDirectory(directory);
-  const text = await readOrCreatePrivateFile(join(directory, stateFile), async () =>
-    JSON.stringify(await createState(clock())),
-  );
-  const state = parseState(text, directory);
-  const issuer = { certificatePem: state.certificatePem, privateKeyPem: state.privateKeyPem };
-  const encryptionKey = Buffer.from(state.encryptionKey, 'base64');
-  const enrolKey = Buffer.from(
-    hkdfSync('sha256', encryptionKey, state.installationId, 'landfall enrolment secrets v1', 32),
-  );
+  const made = async (): Promise<string> => JSON.stringify(await createState(clock()));
+  const state = parseState(await readOrCreatePrivateFile(join(directory, stateFile), made), directory);
   await replaceFile(join(directory, certificateFile), state.certificatePem, 0o644);
 
-  let management: { identity: Promise<TlsIdentity>; issuedAtMs: number } | undefined;
-
-  async function issueOwn(
-    uses: readonly ('client' | 'server')[],
-    names: { uris?: string[]; hosts?: string[] },
-    validityMs: number,
-  ): Promise<TlsIdentity> {
-    const now = clock();
-    const { keys, privateKeyPem } = await createKeys();
-    const certificatePem = await issueCertificate(issuer, {
-      publicKey: keys.publicKey,
-      commonName: 'landfall management server',
-      validityMs,
-      now,
-      uses,
-      ...names,
-    });
-    return { certificatePem, privateKeyPem, notAfter: new Date(now.getTime() + validityMs) };
-  }
-
+  const { installationId, certificatePem, privateKeyPem } = state;
+  const opened: Opened = { directory, state, issuer: { certificatePem, privateKeyPem }, clock };
+  const encryptionKey = Buffer.from(state.encryptionKey, 'base64');
+  const enrolKey = Buffer.from(hkdfSync('sha256', encryptionKey, installationId, 'landfall enrolment secrets v1', 32));
   return {
-    installationId: state.installationId,
-    certificatePem: state.certificatePem,
+    installationId,
+    certificatePem,
     encryptionKey,
     receiptSigner: ed25519Signer(createPrivateKey(state.receiptPrivateKeyPem)),
-
-    async ensureServerCertificate(extraHosts = []) {
-      const hosts = [...new Set(['localhost', '127.0.0.1', '::1', ...extraHosts])];
-      const kept = await readServerCertificate(directory);
-      if (kept !== null && serves(kept, hosts, clock())) return kept;
-      const made = await issueOwn(['server'], { hosts }, serverValidityMs);
-      await replaceFile(join(directory, serverFile), JSON.stringify(made));
-      return made;
-    },
-
-    managementIdentity() {
-      const nowMs = clock().getTime();
-      if (management === undefined || nowMs - management.issuedAtMs >= agentRenewalAgeMs) {
-        const uris = [serverSpiffeIdOf(state.installationId)];
-        const identity = issueOwn(['client'], { uris }, agentValidityMs);
-        identity.catch(() => (management = undefined));
-        management = { identity, issuedAtMs: nowMs };
-      }
-      return management.identity;
-    },
-
-    async signRequest(csrPem, identity) {
-      const request = await readRequest(csrPem);
-      if (request === null) {
-        throw new MigrationError(
-          'CERTIFICATE_REQUEST_INVALID',
-          `the certificate request of ${identity.role} ${identity.id} is broken or not for a P-256 key`,
-        );
-      }
-      const now = clock();
-      const spiffeId = spiffeIdOf(state.installationId, identity);
-      const certificatePem = await issueCertificate(issuer, {
-        publicKey: request.publicKey,
-        commonName: `landfall ${identity.role}`,
-        validityMs: agentValidityMs,
-        now,
-        uses: [identity.role === 'source' ? 'client' : 'server'],
-        uris: [spiffeId],
-      });
-      return {
-        certificatePem,
-        spiffeId,
-        spkiSha256: fingerprintOf(request.spkiDer),
-        notAfter: new Date(now.getTime() + agentValidityMs),
-      };
-    },
-
-    enrolSecretFor(role, id, attempt) {
-      return createHmac('sha256', enrolKey)
+    ensureServerCertificate: (extraHosts = []) => ensureServerCertificate(opened, extraHosts),
+    managementIdentity: keepManagementIdentity(opened),
+    signRequest: (csrPem, identity) => signRequest(opened, csrPem, identity),
+    enrolSecretFor: (role, id, attempt) =>
+      createHmac('sha256', enrolKey)
         .update(JSON.stringify([role, id, attempt]))
-        .digest('base64');
-    },
+        .digest('base64'),
   };
+}
+
+async function ensureServerCertificate(opened: Opened, extraHosts: readonly string[]): Promise<TlsIdentity> {
+  const hosts = [...new Set(['localhost', '127.0.0.1', '::1', ...extraHosts])];
+  const kept = await readServerCertificate(opened.directory);
+  if (kept !== null && serves(kept, hosts, opened.clock())) return kept;
+  const made = await issueOwn(opened, { uses: ['server'], hosts, validityMs: serverValidityMs });
+  await replaceFile(join(opened.directory, serverFile), JSON.stringify(made));
+  return made;
+}
+
+/** One identity for all callers of a process, until it is old enough to be renewed. */
+function keepManagementIdentity(opened: Opened): () => Promise<TlsIdentity> {
+  let kept: { identity: Promise<TlsIdentity>; issuedAtMs: number } | undefined;
+  return () => {
+    const nowMs = opened.clock().getTime();
+    if (kept === undefined || nowMs - kept.issuedAtMs >= agentRenewalAgeMs) {
+      const uris = [serverSpiffeIdOf(opened.state.installationId)];
+      const identity = issueOwn(opened, { uses: ['client'], uris, validityMs: agentValidityMs });
+      identity.catch(() => (kept = undefined));
+      kept = { identity, issuedAtMs: nowMs };
+    }
+    return kept.identity;
+  };
+}
+
+async function signRequest(opened: Opened, csrPem: string, identity: AgentIdentity): Promise<IssuedCertificate> {
+  const request = await readRequest(csrPem);
+  if (request === null) {
+    throw new MigrationError(
+      'CERTIFICATE_REQUEST_INVALID',
+      `the certificate request of ${identity.role} ${identity.id} is broken or not for a P-256 key`,
+    );
+  }
+  const now = opened.clock();
+  const spiffeId = spiffeIdOf(opened.state.installationId, identity);
+  const certificatePem = await issueCertificate(opened.issuer, {
+    publicKey: request.publicKey,
+    commonName: `landfall ${identity.role}`,
+    validityMs: agentValidityMs,
+    now,
+    uses: [identity.role === 'source' ? 'client' : 'server'],
+    uris: [spiffeId],
+  });
+  const notAfter = new Date(now.getTime() + agentValidityMs);
+  return { certificatePem, spiffeId, spkiSha256: fingerprintOf(request.spkiDer), notAfter };
+}
+
+/** A certificate with a fresh key for this process itself. */
+async function issueOwn(
+  opened: Opened,
+  wish: Pick<CertificateRequest, 'uses' | 'uris' | 'hosts' | 'validityMs'>,
+): Promise<TlsIdentity> {
+  const now = opened.clock();
+  const { keys, privateKeyPem } = await createKeys();
+  const certificatePem = await issueCertificate(opened.issuer, {
+    ...wish,
+    publicKey: keys.publicKey,
+    commonName: 'landfall management server',
+    now,
+  });
+  return { certificatePem, privateKeyPem, notAfter: new Date(now.getTime() + wish.validityMs) };
 }
 
 /** Whether an agent's certificate that ends at `notAfter` is old enough to be renewed. */
