@@ -19,8 +19,8 @@ export interface Caller {
   readonly address: string;
   readonly content: ServiceContent;
   /**
-   * One API call. Logs in again and repeats the call once when the session has expired; anything else that fails
-   * is for the caller to judge by the error's retry class.
+   * One API call. Logs in again and repeats the call once when the session has expired, and repeats a mere reading
+   * once when its connection was dropped; anything else that fails is for the caller to judge by the retry class.
    */
   call<M extends keyof Methods>(
     on: MoRef<Methods[M]['on']>,

@@ -69,6 +69,10 @@ beforeAll(async () => {
       const fault =
         faults[method]?.shift() ??
         (method === 'Login' && !body.includes('pa&lt;ss&gt;&amp;word') ? 'InvalidLogin' : undefined);
+      if (fault === 'dropped') {
+        request.socket.destroy();
+        return;
+      }
       if (fault !== undefined) {
         response.statusCode = 500;
         // Each later, the last ones while the login of the first is under way.
@@ -149,6 +153,22 @@ it('logs in again once for all calls that find the session expired, and sends th
   await session.close();
   await session.close();
   expect(requests.filter((request) => request.startsWith('Logout'))).toHaveLength(1);
+});
+
+it('repeats a reading once over a new connection, and nothing that may have had an effect', async () => {
+  const session = await connect(login);
+  const { sessionManager } = session.content;
+  faults['CurrentTime'] = ['dropped', 'NotAuthenticated'];
+  faults['AcquireGenericServiceTicket'] = ['dropped'];
+  expect(await session.call(serviceInstance, 'CurrentTime', {})).toBeInstanceOf(Date);
+  const spec = { _type: 'SessionManagerHttpServiceRequestSpec', url: 'https://a' } as const;
+  const ticket = session.call(sessionManager ?? { type: 'SessionManager', value: '' }, 'AcquireGenericServiceTicket', {
+    spec,
+  });
+  await expect(ticket).rejects.toMatchObject({ code: 'VSPHERE_UNREACHABLE', retry: 'retryable' });
+  faults['CurrentTime'] = ['dropped', 'dropped'];
+  await expect(session.call(serviceInstance, 'CurrentTime', {})).rejects.toMatchObject({ code: 'VSPHERE_UNREACHABLE' });
+  await session.close();
 });
 
 it('shows neither password nor cookie when it is printed', async () => {

@@ -8,7 +8,7 @@ import { negotiate } from './endpoint.ts';
 import { isFault } from './faults.ts';
 import { methodSchema, type MoRef } from './schema.ts';
 import { exchange } from './soap.ts';
-import { openTransport, type Transport } from './transport.ts';
+import { isDroppedConnection, openTransport, type Transport } from './transport.ts';
 import type { AboutInfo, Methods, PbmServiceInstanceContent, ServiceContent } from './types.gen.ts';
 import { createWatcher, type Watcher } from './watcher.ts';
 
@@ -100,14 +100,23 @@ class LoggedInSession implements VsphereSession {
     args: Methods[M]['args'],
     options: CallOptions = {},
   ): Promise<Methods[M]['result']> {
-    const usedCookie = this.#cookie;
-    try {
-      return (await this.send(method, on, args, options)).result as Methods[M]['result'];
-    } catch (error) {
-      if (this.closed || !isExpired(error, method)) throw error;
+    const recovered = { login: false, connection: false };
+    for (;;) {
+      const usedCookie = this.#cookie;
+      try {
+        return (await this.send(method, on, args, options)).result as Methods[M]['result'];
+      } catch (error) {
+        if (this.closed) throw error;
+        if (isExpired(error, method) && !recovered.login) {
+          recovered.login = true;
+          if (this.#cookie === usedCookie) await this.logIn();
+        } else if (isDroppedConnection(error) && readOnlyCalls.test(method) && !recovered.connection) {
+          recovered.connection = true;
+        } else {
+          throw error;
+        }
+      }
     }
-    if (this.#cookie === usedCookie) await this.logIn();
-    return (await this.send(method, on, args, options)).result as Methods[M]['result'];
   }
 
   manager<N extends ManagerName>(name: N): NonNullable<ServiceContent[N]> {
@@ -155,6 +164,9 @@ class LoggedInSession implements VsphereSession {
     });
   }
 }
+
+/** Calls that change nothing worth mentioning, so that a second one does no harm. */
+const readOnlyCalls = /^(Pbm)?(Retrieve|Query|Find|Fetch|CurrentTime|HasPrivilege|CreateContainerView)/;
 
 /** The policy service reports an expired session as a security error instead of NotAuthenticated. */
 function isExpired(error: unknown, method: string): boolean {

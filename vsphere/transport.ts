@@ -81,6 +81,13 @@ export function networkError(address: string, error: unknown, signal?: AbortSign
   );
 }
 
+/** Whether a connection broke off under a request, as kept ones do when the peer has closed them meanwhile. */
+export function isDroppedConnection(error: unknown): boolean {
+  if (!hasCode(error, 'VSPHERE_UNREACHABLE')) return false;
+  const { code } = (error.cause ?? {}) as { code?: unknown };
+  return code === 'UND_ERR_SOCKET' || code === 'ECONNRESET' || code === 'EPIPE';
+}
+
 /** Upper-case pairs with colons, however it was typed. */
 export function normalThumbprint(text: string): string {
   return (
