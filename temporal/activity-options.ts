@@ -38,7 +38,8 @@ export const tirelessOptions: ActivityOptions = {
 /** The supervisor: long, re-attaches after any loss. Cancelling lets go of it at once and leaves the job running. */
 export const superviseOptions: ActivityOptions = {
   startToCloseTimeout: '13 hours',
-  heartbeatTimeout,
+  // Taking over from one that only seemed dead does no harm, so it may be done sooner.
+  heartbeatTimeout: '6 seconds',
   cancellationType: 'TRY_CANCEL',
   retry: { initialInterval: '500 milliseconds', backoffCoefficient: 1.5, maximumInterval: '5 seconds' },
 };

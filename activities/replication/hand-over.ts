@@ -5,10 +5,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MigrationError } from '../../core/index.ts';
 import { hasAgentCode, type Handover, type JobStatus } from '../../dataplane/client/index.ts';
-import { recordProgress, setDiskRoots, setFacts, takeHandOverToken } from '../../db/index.ts';
+import { setDiskRoots, setFacts, takeHandOverToken } from '../../db/index.ts';
 import { callOptions, cancellationSignal } from '../call-options.ts';
 import type { Services } from '../services.ts';
-import { progressOf } from './progress.ts';
+import { openProgressWriter } from './report.ts';
 import { commandJob, isUnknownJob, type JobCommand } from './source-agent.ts';
 
 const pollMs = 50;
@@ -19,18 +19,19 @@ export async function takeToken(services: Services, vmMigrationId: string): Prom
 }
 
 export async function freezeReplication(services: Services, vmMigrationId: string, token: number): Promise<void> {
+  const write = await openProgressWriter(services, vmMigrationId);
   await commandJob(services, vmMigrationId, async (job) => {
     let status = await freeze(job, token);
     let sampledAtMs = 0;
     while (!isCompared(status.handover, token)) {
       if (Date.now() - sampledAtMs > samplesEveryMs) {
-        await recordProgress(services.database.pool, vmMigrationId, progressOf(status, new Date()));
+        await write(status);
         sampledAtMs = Date.now();
       }
       await sleep(pollMs, undefined, { signal: cancellationSignal() });
       status = await job.client.getJob(job.jobId, callOptions());
     }
-    await recordProgress(services.database.pool, vmMigrationId, progressOf(status, new Date()));
+    await write(status);
     await keepRoots(services, vmMigrationId, status.handover);
     if (status.handover.state === 'roots-differ') throw rootsDiffer(status.handover);
   });
@@ -81,12 +82,16 @@ export async function unfreezeReplication(services: Services, vmMigrationId: str
 
 export async function handOver(services: Services, vmMigrationId: string, token: number): Promise<void> {
   await commandJob(services, vmMigrationId, async (job) => {
-    const { handover } = await tryHandOver(job, token);
+    const status = await tryHandOver(job, token);
+    const { handover } = status;
     if (handover.state !== 'active') throw new MigrationError('AGENT_UNREACHABLE', 'The hand-over is still under way');
     await setFacts(services.database.prisma, vmMigrationId, {
       handedOverAt: handover.activeAt ? new Date(handover.activeAt) : new Date(),
       dataPathMs: handover.dataPathMs ?? null,
     });
+    await (
+      await openProgressWriter(services, vmMigrationId)
+    )(status);
   });
 }
 

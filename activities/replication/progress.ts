@@ -2,21 +2,28 @@
 import type { BackgroundState, Dials, ProgressReport, TransferBytes } from '../../core/index.ts';
 import type { JobDisk, JobStatus } from '../../dataplane/client/index.ts';
 
-const byteNames = [
-  'capacityBytes',
-  'allocatedBytes',
-  'copiedBytes',
-  'remainingBytes',
-  'dirtyBytes',
-  'sentBytes',
-  'wireBytes',
-  'resentBytes',
-  'skippedBytes',
-  'comparedBytes',
-] as const;
+/** What a disk's record keeps: totals over all processes, and what the present process counted so far. */
+export interface KeptCounters extends TransferBytes {
+  readonly sourceUuid: string;
+  /** Counted by the process that was seen last: a smaller number means that another one has begun to count. */
+  readonly ofProcess: Pick<TransferBytes, CountedName>;
+}
 
-export function progressOf(status: JobStatus, at: Date): ProgressReport {
-  const total = totalOf(status.disks);
+/** Counted by the replicator since its process began; the others say how things stand now. */
+const countedNames = ['sentBytes', 'wireBytes', 'resentBytes', 'skippedBytes', 'comparedBytes'] as const;
+type CountedName = (typeof countedNames)[number];
+const stateNames = ['capacityBytes', 'allocatedBytes', 'copiedBytes', 'remainingBytes', 'dirtyBytes'] as const;
+
+export function progressOf(status: JobStatus, kept: readonly KeptCounters[], at: Date): ProgressReport {
+  const disks = status.disks.map((disk) => ({
+    ...disk,
+    ...continueCounters(
+      disk,
+      kept.find(({ sourceUuid }) => sourceUuid === disk.sourceUuid),
+    ),
+    backgroundState: backgroundStateOf(status, disk),
+  }));
+  const total = totalOf(disks);
   return {
     vm: {
       ...total,
@@ -27,10 +34,26 @@ export function progressOf(status: JobStatus, at: Date): ProgressReport {
       projected: status.projected ?? null,
       readyReasons: status.ready.reasons,
     },
-    disks: status.disks.map((disk) => ({ ...disk, backgroundState: backgroundStateOf(status, disk) })),
+    disks,
     ready: status.ready.ready,
     dialsInForce: normalDials(status.dials),
   };
+}
+
+/** A source that was killed begins to count anew: what its predecessors moved stays in the totals. */
+function continueCounters(
+  now: JobDisk,
+  before: KeptCounters | undefined,
+): Pick<TransferBytes, CountedName> & Pick<KeptCounters, 'ofProcess'> {
+  const count = (name: CountedName): string => {
+    const counted = BigInt(now[name]);
+    if (before === undefined) return counted.toString();
+    const seen = BigInt(before.ofProcess[name]);
+    return (BigInt(before[name]) + (counted >= seen ? counted - seen : counted)).toString();
+  };
+  const totals = Object.fromEntries(countedNames.map((name) => [name, count(name)]));
+  const ofProcess = Object.fromEntries(countedNames.map((name) => [name, now[name]]));
+  return { ...totals, ofProcess } as Pick<TransferBytes, CountedName> & Pick<KeptCounters, 'ofProcess'>;
 }
 
 /** The agent may leave out what is at its default. */
@@ -52,9 +75,10 @@ export function sameDials(a: Dials, b: Dials): boolean {
   );
 }
 
-function totalOf(disks: readonly JobDisk[]): TransferBytes {
-  const sum = (name: (typeof byteNames)[number]) => disks.reduce((total, disk) => total + BigInt(disk[name]), 0n);
-  return Object.fromEntries(byteNames.map((name) => [name, sum(name).toString()])) as unknown as TransferBytes;
+function totalOf(disks: readonly TransferBytes[]): TransferBytes {
+  const names = [...stateNames, ...countedNames];
+  const sum = (name: keyof TransferBytes) => disks.reduce((total, disk) => total + BigInt(disk[name]), 0n);
+  return Object.fromEntries(names.map((name) => [name, sum(name).toString()])) as unknown as TransferBytes;
 }
 
 /** Whole percent only at the end: 100 means that nothing of the first copy is left. */

@@ -6,12 +6,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ReplicationActivities, SuperviseResult, SuperviseUntil } from '../../contracts/activities.ts';
 import { MigrationError, failureNote, hasCode, isRetryable, limits, type Reason } from '../../core/index.ts';
 import type { ControlClient, JobStatus } from '../../dataplane/client/index.ts';
-import { recordProgress, setPhase, takeLease } from '../../db/index.ts';
+import { setPhase, takeLease } from '../../db/index.ts';
 import { callOptions, cancellationSignal } from '../call-options.ts';
 import { readPlan } from '../plan.ts';
 import type { Services } from '../services.ts';
 import { ensureJob, signIfAsked } from './ensure-job.ts';
-import { normalDials, progressOf, sameDials } from './progress.ts';
+import { normalDials, sameDials } from './progress.ts';
+import { openProgressWriter, type ProgressWriter } from './report.ts';
 import { findSourceAgent, isUnknownJob, openAgent } from './source-agent.ts';
 import { watchSourceVm, type SourceWatch } from './source-watch.ts';
 
@@ -21,7 +22,7 @@ type SuperviseInput = Parameters<ReplicationActivities['superviseReplication']>[
 interface Attachment {
   readonly client: ControlClient;
   readonly generation: number;
-  status: JobStatus;
+  readonly write: ProgressWriter;
 }
 
 /** After so many failed looks the VM may be elsewhere: find its host anew. */
@@ -68,7 +69,8 @@ async function attach(services: Services, vmMigrationId: string): Promise<Attach
   const plan = await readPlan(services, vmMigrationId);
   const client = await openAgent(services, await findSourceAgent(services, plan));
   try {
-    return { client, generation, status: await ensureJob(services, client, plan, generation) };
+    await ensureJob(services, client, plan, generation);
+    return { client, generation, write: await openProgressWriter(services, vmMigrationId) };
   } catch (error) {
     await client.close();
     throw error;
@@ -88,10 +90,8 @@ async function look(
     throw new MigrationError('STALE_GENERATION', 'Another supervisor follows this job now');
   }
   const status = await signIfAsked(services, client, vmMigrationId, generation, seen);
-  attachment.status = status;
   await reporter.say(status);
-  const report = progressOf(status, new Date());
-  const desired = await recordProgress(services.database.pool, vmMigrationId, report);
+  const desired = await attachment.write(status);
   if (desired !== null && !sameDials(desired, normalDials(status.dials))) {
     await client.setDials(vmMigrationId, generation, desired, callOptions());
   }
