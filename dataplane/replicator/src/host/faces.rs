@@ -96,11 +96,16 @@ async fn attach(
 
 /// While no source starts, only disks that are attached already can be opened again.
 fn attach_untracked(vm: &Vm, request: &AttachRequest) -> Answer<AttachAnswer> {
-    let kept = vm.kept()?;
-    if !kept.disks.iter().any(|disk| disk.uuid == request.disk_uuid) {
-        let what = "the source process does not start";
-        return Err(Problem::new(Code::SourceUnavailable, what).into());
+    let mut kept = vm.kept()?;
+    let known = kept.disks.iter().find(|disk| disk.uuid == request.disk_uuid);
+    let known = known.ok_or_else(|| {
+        Problem::new(Code::SourceUnavailable, "the source process does not start")
+    })?;
+    if landfall_io::is_sealed(&known.path, &known.uuid, known.capacity.0) {
+        return Err(Problem::new(Code::DiskSealed, "the disk was handed over").into());
     }
+    kept.open = true;
+    vm.store(&kept)?;
     let nbd_socket = vm.nbd_socket(&request.disk_uuid).to_string_lossy().into_owned();
     Ok(axum::Json(AttachAnswer { nbd_socket }))
 }
@@ -135,6 +140,8 @@ async fn drop_if_empty(host: &Host, vm: &Arc<Vm>) {
     if empty && vms.get(&vm.uuid).is_some_and(|known| Arc::ptr_eq(known, vm)) {
         vms.remove(&vm.uuid);
         vm.stop().await;
+        drop(vms);
+        host.holders.lock().await.retain(|_, holder| *holder != vm.uuid);
     }
 }
 
@@ -206,10 +213,20 @@ async fn forward_patiently(
     pass_on(&vm, method, &uri, content, HANDOVER_PATIENCE).await
 }
 
-/// The VM whose source keeps the job.
+/// The VM whose source keeps the job. Where it was last time is looked at first.
 async fn holder_of(host: &Host, job: &Id) -> Result<Arc<Vm>, Problem> {
+    let keeps = |vm: &Vm| Ok(vm.kept()?.job.is_some_and(|kept| kept.id == *job));
+    let mut holders = host.holders.lock().await;
+    if let Some(uuid) = holders.get(job)
+        && let Ok(vm) = host.vm(uuid).await
+        && keeps(&vm)?
+    {
+        return Ok(vm);
+    }
+    holders.remove(job);
     for vm in host.all().await {
-        if vm.kept()?.job.is_some_and(|kept| kept.id == *job) {
+        if keeps(&vm)? {
+            holders.insert(job.clone(), vm.uuid.clone());
             return Ok(vm);
         }
     }

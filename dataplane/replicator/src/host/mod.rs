@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use landfall_api::{Code, Problem, Role, Uuid};
+use landfall_api::{Code, Id, Problem, Role, Uuid};
 use landfall_io::Kept;
 use tokio::sync::Mutex;
 
@@ -33,6 +33,8 @@ const VMS_MAX: usize = 1024;
 pub struct Host {
     places: Places,
     vms: Mutex<BTreeMap<Uuid, Arc<Vm>>>,
+    /// Which VM's source keeps a job, as it was found last.
+    holders: Mutex<BTreeMap<Id, Uuid>>,
 }
 
 impl Host {
@@ -52,7 +54,7 @@ impl Host {
                 Err(problem) => tracing::error!(vm = %uuid, "{}", problem.detail),
             }
         }
-        Ok(Arc::new(Self { places, vms: Mutex::new(vms) }))
+        Ok(Arc::new(Self { places, vms: Mutex::new(vms), holders: Mutex::default() }))
     }
 
     async fn vm(&self, uuid: &Uuid) -> Result<Arc<Vm>, Problem> {

@@ -167,8 +167,10 @@ async fn supervise(vm: Arc<Vm>) {
             Ok(stream) => {
                 let begin = Instant::now();
                 vm.service.send_replace(Service::Source);
-                watch_source(&vm, stream).await;
+                let stream = watch_source(&vm, stream).await;
                 if vm.has_ended() {
+                    // It may have come up after `stop` looked for it.
+                    signal(&stream, libc::SIGTERM);
                     return;
                 }
                 vm.service.send_replace(Service::Starting);
@@ -264,29 +266,28 @@ async fn start_source(vm: &Vm) -> Result<UnixStream, Problem> {
     }
 }
 
-/// Returns when the process behind the connection is gone. A silent one is ended by force.
-async fn watch_source(vm: &Vm, mut stream: UnixStream) {
+/// Returns when the process behind the connection is gone or no longer wanted. A silent one is
+/// ended by force.
+async fn watch_source(vm: &Vm, mut stream: UnixStream) -> UnixStream {
     let mut silences = 0;
     let mut buffer = [0; 64];
-    loop {
+    let end = vm.end.notified();
+    tokio::pin!(end);
+    end.as_mut().enable();
+    while !vm.has_ended() {
         let health = async {
             tokio::time::sleep(HEALTH_EVERY).await;
-            let question = local::ask(
-                &vm.control,
-                Method::GET,
-                "/v1/attachments",
-                Bytes::new(),
-                HEALTH_PATIENCE,
-            );
+            let question =
+                local::ask(&vm.control, Method::GET, "/v1/health", Bytes::new(), HEALTH_PATIENCE);
             question.await.is_ok()
         };
         tokio::select! {
             read = stream.read(&mut buffer) => {
                 if matches!(read, Ok(0) | Err(_)) {
-                    return;
+                    break;
                 }
             }
-            () = vm.end.notified() => return,
+            () = &mut end => break,
             healthy = health => silences = if healthy { 0 } else { silences + 1 },
         }
         if silences >= SILENCES_MAX {
@@ -294,6 +295,7 @@ async fn watch_source(vm: &Vm, mut stream: UnixStream) {
             signal(&stream, libc::SIGKILL);
         }
     }
+    stream
 }
 
 fn signal(stream: &UnixStream, signal: i32) {

@@ -27,6 +27,7 @@ struct Generation {
 pub fn routes(keeper: &Arc<Keeper>) -> Router {
     finish(
         Router::new()
+            .route("/v1/health", get(health))
             .route("/v1/attach", post(attach))
             .route("/v1/detach", post(detach))
             .route("/v1/closed", post(closed))
@@ -41,6 +42,11 @@ pub fn routes(keeper: &Arc<Keeper>) -> Router {
             .route("/v1/jobs/{job}/unfreeze", post(unfreeze))
             .with_state(Arc::clone(keeper)),
     )
+}
+
+/// Says that this process runs; takes no lock, so that a slow disk is not taken for a hang.
+async fn health() -> StatusCode {
+    StatusCode::NO_CONTENT
 }
 
 async fn attach(State(keeper): Keep, Json(body): Json<AttachRequest>) -> Answer<AttachAnswer> {
