@@ -12,11 +12,13 @@ import { forwardSteps } from './steps.ts';
 
 /** Returns false when the source was powered on before the hand-over: it stays the owner. */
 export async function handOver(run: Run, token: number): Promise<boolean> {
-  await enter(run, 'handOver');
+  const noted = enter(run, 'handOver');
   try {
     await persist(run, () => tireless.handOver({ ...run.ref, token }), 'FREEZE_CANCELLED');
+    await noted;
     return true;
   } catch (error) {
+    await noted;
     await tireless.unfreezeReplication({ ...run.ref, token });
     giveUpFinal(run, error);
     return false;
@@ -28,8 +30,8 @@ export async function goForward(run: Run): Promise<void> {
   let guest: Promise<unknown> = Promise.resolve();
   for (const row of forwardSteps) {
     if (row.onlyWithPowerOn === true && !powerOn) continue;
-    await enter(run, row.step);
-    await persist(run, () => row.run(run.ref));
+    // The guest stands still: the note for people must not cost it time.
+    await Promise.all([enter(run, row.step), persist(run, () => row.run(run.ref))]);
     if (row.step === 'powerOn') guest = waitForGuest(run);
   }
   await guest;

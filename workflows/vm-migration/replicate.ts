@@ -114,8 +114,8 @@ async function stopAndFreeze(run: Run): Promise<number> {
   run.lastRefusal = null;
   await enter(run, 'shutDownGuest', { waitingFor: 'the source VM to be powered off' });
   await waits.stopSourceVm(run.ref);
-  await enter(run, 'freeze', { waitingFor: 'the last bytes and the comparison of both sides' });
-  const token = await finals.takeToken(run.ref);
+  const noted = enter(run, 'freeze', { waitingFor: 'the last bytes and the comparison of both sides' });
+  const [token] = await Promise.all([finals.takeToken(run.ref), noted]);
   try {
     await finals.freezeReplication({ ...run.ref, token });
     return token;
