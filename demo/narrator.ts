@@ -10,6 +10,7 @@ export class Narrator {
   private readonly startedAt = performance.now();
   private barOpen = false;
   private lastPlainPercent = -PLAIN_STEP_PERCENT;
+  private lastPlainState = '';
   private readonly output: NodeJS.WriteStream;
 
   constructor(output: NodeJS.WriteStream) {
@@ -50,19 +51,20 @@ export class Narrator {
     }
   }
 
-  /** Progress from 0 to 100 with a few words beside it. */
-  progress(percent: number, words: string): void {
+  /** Progress from 0 to 100 with the state and a few words beside it. */
+  progress(percent: number, state: string, words: string): void {
     const whole = Math.max(0, Math.min(100, Math.floor(percent)));
     const filled = Math.round((whole / 100) * BAR_WIDTH_CHARACTERS);
-    const bar = `${'█'.repeat(filled)}${'░'.repeat(BAR_WIDTH_CHARACTERS - filled)} ${String(whole).padStart(3)} %  ${words}`;
+    const bar = `${'█'.repeat(filled)}${'░'.repeat(BAR_WIDTH_CHARACTERS - filled)} ${String(whole).padStart(3)} %  ${state}${words === '' ? '' : `, ${words}`}`;
     if (this.output.isTTY) {
       this.output.write(`\r\u001b[2K        ${bar}`);
       this.barOpen = true;
       return;
     }
-    if (whole < this.lastPlainPercent + PLAIN_STEP_PERCENT && whole !== 100) return;
-    if (whole === this.lastPlainPercent) return;
+    const moved = whole >= this.lastPlainPercent + PLAIN_STEP_PERCENT || state !== this.lastPlainState;
+    if (!moved) return;
     this.lastPlainPercent = whole;
+    this.lastPlainState = state;
     this.output.write(`        ${bar}\n`);
   }
 

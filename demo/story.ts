@@ -78,7 +78,7 @@ export async function replicate(stage: Stage, sites: Sites): Promise<VmMigration
       reached,
       timeoutMs: REPLICATE_TIMEOUT_MS,
       onLook: (seen) => {
-        narrator.progress(percentCopied(seen), describeProgress(seen));
+        narrator.progress(percentCopied(seen), seen.state, describeProgress(seen));
       },
     });
     const peaks = await memoryPeaks(lab);
@@ -133,7 +133,7 @@ export async function finish(stage: Stage, id: string): Promise<VmMigration> {
     'the power-on at the destination',
     async () => {
       const now = await followVmMigration(installation, id, { reached: () => true, timeoutMs: 10_000 });
-      narrator.progress(percentCopied(now), describeProgress(now));
+      narrator.progress(percentCopied(now), now.state, describeProgress(now));
       return (await lab.control.powerOnWaits('destination', report.vm)) ? true : undefined;
     },
     { timeoutMs: FINAL_TIMEOUT_MS, intervalMs: 200 },
@@ -267,8 +267,8 @@ export function prove(stage: Stage, name: string, held: boolean, detail: string)
 
 function describeProgress(now: VmMigration): string {
   const progress = now.progress;
-  if (progress === null) return now.state;
+  if (progress === null) return now.waitingFor === null ? '' : `waits for ${now.waitingFor}`;
   const rate = formatBytes(progress.rates.backgroundBytesPerSecond + progress.rates.foregroundBytesPerSecond);
   const waiting = now.reason === null ? '' : ` (${now.reason.message})`;
-  return `${now.state}, ${rate}/s, ${formatBytes(Number(progress.remainingBytes))} left${waiting}`;
+  return `${rate}/s, ${formatBytes(Number(progress.remainingBytes))} left${waiting}`;
 }

@@ -55,6 +55,15 @@ impl TokenBucket {
         }
     }
 
+    /// Bytes that were never held went out; they count all the same, and what the bucket paces
+    /// makes room for them. The debt ends at one second of the rate, so that a burst does not
+    /// silence the rest for long.
+    pub fn charge(&mut self, bytes: u64) {
+        if let Some(rate) = self.rate {
+            self.tokens = (self.tokens - bytes as f64).max((-rate).min(self.tokens));
+        }
+    }
+
     /// The longest extent that keeps the flow smooth: 25 ms of the rate.
     pub fn extent_max(&self) -> u64 {
         match self.rate {
@@ -119,5 +128,38 @@ impl WriteThrottle {
         self.tokens = self.tokens.max(-debt_max);
         let wait = -self.tokens / self.rate.max(1.0) * NS;
         (wait as u64).min(self.delay_ns_max)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn what_is_never_held_counts_against_the_rate() {
+        let mut bucket = TokenBucket::unlimited(0);
+        bucket.set_rate(Some(8_000_000.0), 0);
+        let (mut paced, mut held, mut now) = (0u64, 0u64, 0u64);
+        while now < 20 * SECOND {
+            now += SECOND / 100;
+            held += 20_000;
+            bucket.charge(20_000);
+            while bucket.wait_ns(now) == 0 {
+                bucket.take(65_536);
+                paced += 65_536;
+            }
+        }
+        let rate = (paced + held) as f64 / 20.0;
+        assert!((rate / 8_000_000.0 - 1.0).abs() < 0.02, "{rate}");
+    }
+
+    #[test]
+    fn a_burst_silences_the_paced_for_a_second_at_most() {
+        let mut bucket = TokenBucket::unlimited(0);
+        bucket.set_rate(Some(1_000_000.0), 0);
+        bucket.charge(500_000_000);
+        assert!(bucket.wait_ns(0) <= SECOND);
     }
 }

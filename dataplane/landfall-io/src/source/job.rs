@@ -207,6 +207,16 @@ impl Job {
         None
     }
 
+    /// An absolute limit is one of everything that is sent: foreground is never held by it, so
+    /// the background makes room.
+    pub(super) fn charge_foreground(&self, bytes: u64) {
+        let absolute =
+            self.control.lock().expect("control").dials.bytes_per_second_max.is_some();
+        if absolute {
+            self.bucket.lock().expect("bucket").charge(bytes);
+        }
+    }
+
     /// Waits for a change of the control state, at most `wait`.
     pub(super) fn wait(&self, wait: Duration) {
         let control = self.control.lock().expect("control");

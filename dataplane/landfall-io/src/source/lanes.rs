@@ -64,6 +64,7 @@ fn send_foreground(job: &Job, session: &Session, index: usize, buf: &mut [u8]) -
     let Some(pick) = pick else { return Ok(false) };
     let bytes = send_extent(job, session, &session.prio, (PRIO, index), pick, buf)?;
     job.foreground.add(bytes);
+    job.charge_foreground(bytes);
     Ok(true)
 }
 
