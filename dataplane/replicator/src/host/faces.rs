@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -16,6 +16,7 @@ use landfall_api::{
     Problem,
 };
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::vm::{Service, Vm};
 use super::{Host, VMS_MAX};
@@ -25,6 +26,10 @@ use crate::local;
 
 /// A source that is being started may take so long to answer an attach.
 const ATTACH_PATIENCE: Duration = Duration::from_secs(30);
+/// A command of the control plane waits so long for a source that is being started again.
+const RESTART_PATIENCE: Duration = Duration::from_secs(3);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(50);
 const ORDINARY_PATIENCE: Duration = Duration::from_secs(15);
 /// Freeze and hand-over wait for the other side.
 const HANDOVER_PATIENCE: Duration = Duration::from_secs(120);
@@ -56,10 +61,6 @@ pub fn control(host: &Arc<Host>) -> Router {
         .with_state(Arc::clone(host))
 }
 
-fn body(value: &impl Serialize) -> Bytes {
-    serde_json::to_vec(value).unwrap_or_default().into()
-}
-
 async fn attach(
     State(host): State<Arc<Host>>,
     Json(request): Json<AttachRequest>,
@@ -82,16 +83,43 @@ async fn attach(
             }
         }
     };
-    if vm.served(ATTACH_PATIENCE).await? == Service::PassThrough {
-        return attach_untracked(&vm, &request);
+    match tell_source(&vm, "/v1/attach", &request).await {
+        Ok(Some(answer)) => Ok(axum::Json(answer)),
+        Ok(None) => attach_untracked(&vm, &request),
+        Err(problem) => {
+            drop_if_empty(&host, &vm).await;
+            Err(problem.into())
+        }
     }
-    let asked =
-        local::ask_json(vm.control(), Method::POST, "/v1/attach", body(&request), ATTACH_PATIENCE);
-    let answered = asked.await;
-    if answered.is_err() {
-        drop_if_empty(&host, &vm).await;
+}
+
+/// Passes on what the hypervisor said. A source that dies meanwhile is asked again when it is
+/// back, because everything here may come twice. None while the disks are served without one.
+async fn tell_source<T: DeserializeOwned>(
+    vm: &Vm,
+    path: &str,
+    request: &impl Serialize,
+) -> Result<Option<T>, Problem> {
+    let begin = Instant::now();
+    let body = Bytes::from(serde_json::to_vec(request).unwrap_or_default());
+    loop {
+        if vm.served(ATTACH_PATIENCE).await? == Service::PassThrough {
+            return Ok(None);
+        }
+        let asked =
+            local::ask_json(vm.control(), Method::POST, path, body.clone(), ATTACH_PATIENCE);
+        match asked.await {
+            Err(problem) if is_passing(&problem, begin, ATTACH_PATIENCE) => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            answered => return answered.map(Some),
+        }
     }
-    Ok(axum::Json(answered?))
+}
+
+/// Whether the source was being started again and there is time to ask once more.
+fn is_passing(problem: &Problem, begin: Instant, patience: Duration) -> bool {
+    problem.code == Code::SourceUnavailable && begin.elapsed() < patience
 }
 
 /// While no source starts, only disks that are attached already can be opened again.
@@ -115,16 +143,7 @@ async fn detach(
     Json(request): Json<DetachRequest>,
 ) -> Result<StatusCode, Refusal> {
     let Ok(vm) = host.vm(&request.vm_uuid).await else { return Ok(StatusCode::NO_CONTENT) };
-    if vm.served(ATTACH_PATIENCE).await? == Service::Source {
-        let asked = local::ask_json::<()>(
-            vm.control(),
-            Method::POST,
-            "/v1/detach",
-            body(&request),
-            ORDINARY_PATIENCE,
-        );
-        asked.await?;
-    } else {
+    if tell_source::<()>(&vm, "/v1/detach", &request).await?.is_none() {
         let mut kept = vm.kept()?;
         kept.disks.retain(|disk| disk.uuid != request.disk_uuid);
         vm.store(&kept)?;
@@ -150,16 +169,7 @@ async fn closed(
     Json(request): Json<ClosedRequest>,
 ) -> Result<StatusCode, Refusal> {
     let Ok(vm) = host.vm(&request.vm_uuid).await else { return Ok(StatusCode::NO_CONTENT) };
-    if vm.served(ATTACH_PATIENCE).await? == Service::Source {
-        let asked = local::ask_json::<()>(
-            vm.control(),
-            Method::POST,
-            "/v1/closed",
-            body(&request),
-            ORDINARY_PATIENCE,
-        );
-        asked.await?;
-    } else {
+    if tell_source::<()>(&vm, "/v1/closed", &request).await?.is_none() {
         let mut kept = vm.kept()?;
         kept.open = false;
         vm.store(&kept)?;
@@ -241,7 +251,15 @@ async fn pass_on(
     patience: Duration,
 ) -> Result<Response, Refusal> {
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let (status, bytes) = local::ask(vm.control(), method, path, content, patience).await?;
+    let begin = Instant::now();
+    let (status, bytes) = loop {
+        match local::ask(vm.control(), method.clone(), path, content.clone(), patience).await {
+            Err(problem) if is_passing(&problem, begin, RESTART_PATIENCE) => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            answered => break answered?,
+        }
+    };
     let kind = if status.is_success() { "application/json" } else { "application/problem+json" };
     if bytes.is_empty() {
         return Ok(status.into_response());

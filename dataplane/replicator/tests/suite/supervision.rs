@@ -51,6 +51,36 @@ fn a_killed_daemon_leaves_the_source_running_and_the_next_adopts_it() {
 }
 
 #[test]
+fn a_daemon_that_finds_its_sources_dead_starts_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut host = Host::start(&folder.path().join("host"));
+    let disk = Disk::new(folder.path(), 0, 4 << 20, 0);
+    let socket = host.attach(&disk).ok()["nbdSocket"].as_str().unwrap().to_owned();
+    let mut guest = GuestDisk::open(socket.as_ref());
+    guest.write(0, &record(1, 0));
+    let source = host.source_pid().unwrap();
+    host.daemon.kill();
+    send_signal(source, libc::SIGKILL);
+    host.daemon.restart();
+    guest.write(512, &record(2, 512));
+    assert_eq!(guest.read(0, 512), record(1, 0));
+    assert_eq!(attached(&host)[0]["open"], true);
+}
+
+#[test]
+fn an_attach_right_after_a_crash_succeeds() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = Host::start(&folder.path().join("host"));
+    let disks = [Disk::new(folder.path(), 0, 4 << 20, 0), Disk::new(folder.path(), 1, 1 << 20, 0)];
+    host.attach(&disks[0]).ok();
+    host.kill_source();
+    host.attach(&disks[1]).ok();
+    host.kill_source();
+    host.closed();
+    assert_eq!(attached(&host)[0]["open"], false);
+}
+
+#[test]
 fn a_source_that_hangs_is_ended_and_started_again() {
     let folder = tempfile::tempdir().unwrap();
     let host = Host::start(&folder.path().join("host"));
