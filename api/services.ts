@@ -6,6 +6,13 @@ import type { EventHub } from './events/event-hub.ts';
 import type { SiteConnector } from './sites/site-connector.ts';
 import type { WorkflowGateway } from './migrations/workflow-gateway.ts';
 
+/** What may be known of the installation's authority. */
+export interface InstallationIdentity {
+  readonly installationId: string;
+  readonly authorityPem: string;
+  readonly receiptFingerprint: string;
+}
+
 export interface Services {
   readonly database: Database;
   readonly sealingKey: SealingKey;
@@ -15,6 +22,7 @@ export interface Services {
   /** Key of the digests that are kept of requests; a plain hash of a body with a password could be guessed. */
   readonly requestDigestKey: Uint8Array;
   readonly hostPackageFile: string;
+  readonly identity: InstallationIdentity;
   readonly version: string;
   readonly log: Logger;
   readonly now: () => Date;

@@ -10,6 +10,12 @@ import { addClusterCommands, addSiteCommands } from './commands/sites.ts';
 import { addTokenCommands } from './commands/tokens.ts';
 import { installationRoot } from './configuration.ts';
 
+// Whoever read the output, such as head, may have seen enough.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit();
+  throw error;
+});
+
 const { version } = JSON.parse(readFileSync(join(installationRoot(), 'package.json'), 'utf8')) as { version: string };
 
 const program = new Command('landfall')

@@ -16,6 +16,17 @@ export const health = z
   })
   .meta({ id: 'Health' });
 
+export const installation = z
+  .object({
+    installationId: z.string(),
+    version: z.string(),
+    authorityPem: z.string().describe('Certificate of the authority that signs for the API and all agents; public'),
+    receiptFingerprint: z
+      .string()
+      .describe('Fingerprint of the key that signs receipts, for `landfall verify --trust`'),
+  })
+  .meta({ id: 'Installation', description: 'Who this installation is' });
+
 export const createTokenRequest = z
   .strictObject({
     name: z.string().trim().min(1).max(80),
@@ -81,6 +92,7 @@ export const leakReport = z
 
 export type Scope = z.infer<typeof scope>;
 export type Health = z.infer<typeof health>;
+export type Installation = z.infer<typeof installation>;
 export type CreateTokenRequest = z.infer<typeof createTokenRequest>;
 export type Token = z.infer<typeof token>;
 export type CreatedToken = z.infer<typeof createdToken>;

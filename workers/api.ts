@@ -69,6 +69,11 @@ async function openServices(places: Places, authority: Authority): Promise<Servi
     events: await openEventHub(database, databaseUrl, log),
     requestDigestKey: createHmac('sha256', authority.encryptionKey).update('landfall request digests v1').digest(),
     hostPackageFile: join(places.build, 'landfall-host.vib'),
+    identity: {
+      installationId: authority.installationId,
+      authorityPem: authority.certificatePem,
+      receiptFingerprint: authority.receiptSigner.fingerprint,
+    },
     version,
     log,
     now: () => new Date(),

@@ -1,10 +1,10 @@
 // What is open to everybody: health, the API's own description, and the package that source hosts fetch.
 import { z } from 'zod';
-import { health, type Health } from '../../contracts/rest.ts';
+import { health, installation, type Health } from '../../contracts/rest.ts';
 import { MigrationError } from '../../core/index.ts';
 import { renderDocsPage } from '../documents/docs-page.ts';
 import type { OpenApiDocument } from '../documents/openapi.ts';
-import { defineRoute, defineStream, type Route } from '../http/route.ts';
+import { defineRoute, defineStream, ok, type Route } from '../http/route.ts';
 import type { Services } from '../services.ts';
 
 const checkTimeoutMs = 3_000;
@@ -43,6 +43,20 @@ async function check(name: string, look: () => Promise<unknown>): Promise<Health
     return { name, ok: false, message: `does not answer within ${checkTimeoutMs / 1_000} s` };
   }
 }
+
+const identityRoute = defineRoute({
+  method: 'get',
+  path: '/api/v1/installation',
+  tag: 'Installation',
+  operationId: 'getInstallation',
+  summary: 'Who this installation is',
+  scope: 'migrations:read',
+  responses: { 200: { description: 'Its id and what others need to trust it', schema: installation } },
+  problems: [],
+  async handler(_input, { services }) {
+    return ok({ ...services.identity, version: services.version });
+  },
+});
 
 const hostPackageRoute = defineStream({
   method: 'get',
@@ -93,5 +107,5 @@ export function installationRoutes(documentOf: () => OpenApiDocument): readonly 
       response.type('html').send(renderDocsPage(documentOf()));
     },
   });
-  return [healthRoute, openApiRoute, docsRoute, hostPackageRoute];
+  return [identityRoute, healthRoute, openApiRoute, docsRoute, hostPackageRoute];
 }

@@ -87,6 +87,11 @@ export async function startTestApi(options: AppOptions = {}): Promise<TestApi> {
     events: await openEventHub(database, testDatabase.url, log),
     requestDigestKey: authority.encryptionKey,
     hostPackageFile: join(folder, 'landfall-host.vib'),
+    identity: {
+      installationId: authority.installationId,
+      authorityPem: authority.certificatePem,
+      receiptFingerprint: authority.receiptSigner.fingerprint,
+    },
     version: '0.0.0',
     log,
     now: () => new Date(),
