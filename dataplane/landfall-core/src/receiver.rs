@@ -61,6 +61,18 @@ impl ReceiverDisk {
         &mut self.tree
     }
 
+    /// The next chunk to hash of which every unit is durable.
+    pub fn next_stale(&self, from: u64) -> Option<u64> {
+        let mut at = from;
+        loop {
+            let leaf = self.tree.stale().next(at, true)?;
+            if self.have.all(self.tree.chunk(leaf).touched(UNIT)) {
+                return Some(leaf);
+            }
+            at = leaf + 1;
+        }
+    }
+
     /// An extent was written to the disk; it is not durable yet. Only units that one frame
     /// covers wholly may become part of the have-map.
     pub fn applied(&mut self, extent: Extent, changed: bool) {
@@ -76,6 +88,11 @@ impl ReceiverDisk {
             Some(last) if last.end == units.start => last.end = units.end,
             _ => self.applied.push(units),
         }
+    }
+
+    /// Whether anything waits for a flush, and whether a flush is under way.
+    pub fn unflushed(&self) -> (bool, bool) {
+        (self.touched || !self.applied.is_empty(), self.flush_touched)
     }
 
     /// The caller is about to flush the disk: what is applied after this is not covered by it.

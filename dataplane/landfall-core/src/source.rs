@@ -78,6 +78,16 @@ impl SourceDisk {
         self.capacity
     }
 
+    /// Blocks that changed and are not on the way.
+    pub fn dirty(&self) -> &Bitmap {
+        &self.dirty
+    }
+
+    /// Units the destination is known to have.
+    pub fn have(&self) -> &Bitmap {
+        &self.have
+    }
+
     /// The hash tree.
     pub fn tree(&self) -> &HashTree {
         &self.tree

@@ -6,6 +6,7 @@
 //! recently hashed chunks, so that after a small write 64 KiB are read again, not 1 MiB.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use blake3::hazmat::{
     ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root,
@@ -46,7 +47,7 @@ pub struct Taken {
 enum Values {
     /// The last chunk of a disk, shorter than the others.
     Short(Hash),
-    Units([Option<ChainingValue>; UNITS]),
+    Units(Box<[Option<ChainingValue>; UNITS]>),
 }
 
 impl Hashing {
@@ -63,7 +64,7 @@ impl Hashing {
         }
         let mut units = bytes.chunks(UNIT as usize).enumerate();
         let values = std::array::from_fn(|_| units.next().map(|(at, unit)| subtree(at, unit)));
-        Taken { hashing: self, values: Values::Units(values) }
+        Taken { hashing: self, values: Values::Units(Box::new(values)) }
     }
 
     /// Takes the values through `read`, which fills a part of `buf` from an offset of the disk.
@@ -85,7 +86,7 @@ impl Hashing {
                 *value = Some(subtree(at, unit));
             }
         }
-        Ok(Taken { hashing: self, values: Values::Units(values) })
+        Ok(Taken { hashing: self, values: Values::Units(Box::new(values)) })
     }
 }
 
@@ -96,7 +97,7 @@ impl Taken {
             Values::Short(hash) => Some(*hash),
             Values::Units(values) => {
                 let mut all = [[0; 32]; UNITS];
-                for (slot, value) in all.iter_mut().zip(values) {
+                for (slot, value) in all.iter_mut().zip(values.iter()) {
                     *slot = (*value)?;
                 }
                 Some(merge(&all))
@@ -141,30 +142,41 @@ pub struct HashTree {
     hashing: BTreeMap<u64, (u64, u16)>,
     parts: BTreeMap<u64, Box<Parts>>,
     turn: u64,
-    zero_leaf: Hash,
-    zero_node: Hash,
+    zero_tail: Hash,
 }
+
+static ZERO_LEAF: LazyLock<Hash> = LazyLock::new(|| hash(&vec![0; CHUNK as usize]));
+static ZERO_NODE: LazyLock<Hash> =
+    LazyLock::new(|| hash(&ZERO_LEAF.repeat(LEAVES_PER_NODE as usize)));
 
 impl HashTree {
     /// The tree of a disk of zeroes.
     pub fn new(capacity: u64) -> Self {
         let leaves = capacity.div_ceil(CHUNK);
-        let zero_leaf = hash(&vec![0; CHUNK as usize]);
-        let mut tree = Self {
+        let tail = (capacity % CHUNK) as usize;
+        Self {
             capacity,
             nodes: vec![None; leaves.div_ceil(LEAVES_PER_NODE) as usize],
             stale: Bitmap::new(leaves),
             hashing: BTreeMap::new(),
             parts: BTreeMap::new(),
             turn: 0,
-            zero_leaf,
-            zero_node: hash(zero_leaf.repeat(LEAVES_PER_NODE as usize).as_slice()),
-        };
-        let tail = capacity % CHUNK;
-        if tail != 0 {
-            tree.store(leaves - 1, hash(&vec![0; tail as usize]));
+            zero_tail: if tail == 0 { *ZERO_LEAF } else { hash(&vec![0; tail]) },
         }
-        tree
+    }
+
+    fn zero(&self, leaf: u64) -> Hash {
+        if leaf + 1 == self.leaves() { self.zero_tail } else { *ZERO_LEAF }
+    }
+
+    /// Hashes of the leaves of a node that has none but those of zeroes.
+    fn zero_leaves(&self, node: u64) -> Box<[Hash; LEAVES_PER_NODE as usize]> {
+        let mut leaves = Box::new([*ZERO_LEAF; LEAVES_PER_NODE as usize]);
+        let last = self.leaves() - 1;
+        if last / LEAVES_PER_NODE == node {
+            leaves[(last % LEAVES_PER_NODE) as usize] = self.zero_tail;
+        }
+        leaves
     }
 
     /// Number of chunks.
@@ -266,12 +278,15 @@ impl HashTree {
 
     fn store(&mut self, leaf: u64, value: Hash) {
         let (node, at) = (leaf / LEAVES_PER_NODE, (leaf % LEAVES_PER_NODE) as usize);
-        let slot = &mut self.nodes[node as usize];
-        if slot.is_none() && value == self.zero_leaf {
-            return;
+        if self.nodes[node as usize].is_none() {
+            if value == self.zero(leaf) {
+                return;
+            }
+            self.nodes[node as usize] = Some(self.zero_leaves(node));
         }
-        slot.get_or_insert_with(|| Box::new([self.zero_leaf; LEAVES_PER_NODE as usize]))[at] =
-            value;
+        if let Some(leaves) = &mut self.nodes[node as usize] {
+            leaves[at] = value;
+        }
     }
 
     /// Whether every chunk has its hash.
@@ -285,7 +300,8 @@ impl HashTree {
             return None;
         }
         let node = &self.nodes[(leaf / LEAVES_PER_NODE) as usize];
-        Some(node.as_ref().map_or(self.zero_leaf, |node| node[(leaf % LEAVES_PER_NODE) as usize]))
+        let at = (leaf % LEAVES_PER_NODE) as usize;
+        Some(node.as_ref().map_or_else(|| self.zero(leaf), |node| node[at]))
     }
 
     /// Hash of a node, unless one of its leaves must be taken first.
@@ -298,8 +314,8 @@ impl HashTree {
         }
         Some(match &self.nodes[node as usize] {
             Some(leaves) => hash(leaves[..count as usize].as_flattened()),
-            None if count == LEAVES_PER_NODE => self.zero_node,
-            None => hash(self.zero_leaf.repeat(count as usize).as_slice()),
+            None if first + count < self.leaves() => *ZERO_NODE,
+            None => hash(self.zero_leaves(node)[..count as usize].as_flattened()),
         })
     }
 

@@ -41,6 +41,8 @@ fn main() {
     let ready = Instant::now();
     world.ready();
     println!("ready       {:.2} s after the copy", ready.elapsed().as_secs_f64());
+    world.wait("hashes", 60, |s| s.projected.is_some_and(|p| p.rehash_seconds == 0.0));
+    println!("hashed      {:.2} s after the copy", ready.elapsed().as_secs_f64());
 
     let mut random = Random(42);
     let spread = disk / 512 / 65_536 * 65_536;

@@ -39,10 +39,10 @@ impl HaveFile {
                 if file.read_exact_at(&mut bytes, slot_off(page, slot)).is_err() {
                     continue;
                 }
-                if let Some((generation, content)) = decode_slot(MAGIC, &bytes) {
-                    if newest.as_ref().is_none_or(|(known, _)| generation > *known) {
-                        newest = Some((generation, content.to_vec()));
-                    }
+                if let Some((generation, content)) = decode_slot(MAGIC, &bytes)
+                    && newest.as_ref().is_none_or(|(known, _)| generation > *known)
+                {
+                    newest = Some((generation, content.to_vec()));
                 }
             }
             if let Some((generation, content)) = newest {

@@ -32,10 +32,10 @@ impl SlotFile {
             if file.read_exact_at(&mut bytes, slot * SLOT_LEN as u64).is_err() {
                 continue;
             }
-            if let Some((generation, content)) = decode_slot(MAGIC, &bytes) {
-                if newest.as_ref().is_none_or(|(known, _)| generation > *known) {
-                    newest = Some((generation, content.to_vec()));
-                }
+            if let Some((generation, content)) = decode_slot(MAGIC, &bytes)
+                && newest.as_ref().is_none_or(|(known, _)| generation > *known)
+            {
+                newest = Some((generation, content.to_vec()));
             }
         }
         let generation = newest.as_ref().map_or(0, |(generation, _)| *generation);

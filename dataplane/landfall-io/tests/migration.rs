@@ -56,7 +56,7 @@ fn thin_disks_stay_thin_and_holes_are_not_sent() {
 
 #[test]
 fn p2_an_absolute_limit_acts_within_a_second_and_within_ten_percent() {
-    let world = World::new(&[192 * MIB], |file, size| fill_random(file, size));
+    let world = World::new(&[192 * MIB], fill_random);
     world.attach();
     let mut spec = world.spec();
     spec.dials.bytes_per_second_max = Some((4 * MIB).into());
@@ -80,7 +80,7 @@ fn p2_an_absolute_limit_acts_within_a_second_and_within_ten_percent() {
 
 #[test]
 fn commands_of_an_older_holder_are_refused_and_may_come_twice_otherwise() {
-    let mut world = World::new(&[MIB], |file, size| fill_random(file, size));
+    let mut world = World::new(&[MIB], fill_random);
     world.begin();
     world.generation = 5;
     world.source.ensure_job(&job_id(), world.spec()).unwrap();

@@ -98,7 +98,7 @@ impl Hello {
                 destination: input.array()?,
                 capacity_bytes: input.u64()?,
             };
-            if disk.capacity_bytes == 0 || disk.capacity_bytes % crate::ALIGNMENT != 0 {
+            if disk.capacity_bytes == 0 || !disk.capacity_bytes.is_multiple_of(crate::ALIGNMENT) {
                 return Err(WireError::Invalid("capacity"));
             }
             disks.push(disk);

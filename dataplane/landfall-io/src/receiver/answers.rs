@@ -14,21 +14,19 @@ use landfall_wire::{
 use super::session::Refusal;
 use super::{Destination, Receiver, start_ticking};
 
-const HASH_EVERY: Duration = Duration::from_secs(1);
-/// Chunks hashed per tick and disk in the background: 256 MiB/s at most.
+const HASH_EVERY: Duration = Duration::from_millis(250);
+/// Chunks hashed per tick and disk in the background: soon after they came, while the content
+/// is still in memory.
 const HASHES_PER_TICK: usize = 256;
 
-/// Starts the thread that hashes chunks when they were quiet for a while.
+/// Starts the thread that hashes chunks when all of them is durable.
 pub(super) fn start_hashing(receiver: &Arc<Receiver>) {
     start_ticking(receiver, "lf-hash", HASH_EVERY, |receiver| {
         let mut buf = vec![0; CHUNK as usize];
         for disk in receiver.open_destinations() {
-            if !disk.book.lock().expect("book").complete() {
-                continue;
-            }
             let mut from = 0;
             for _ in 0..HASHES_PER_TICK {
-                match disk.hash_next(from, &mut buf) {
+                match disk.hash_next(from, false, &mut buf) {
                     Ok(Some(leaf)) => from = leaf + 1,
                     Ok(None) => break,
                     Err(error) => {
@@ -65,7 +63,7 @@ pub(super) fn hashes(disk: &Destination, want: Want) -> io::Result<Hashes> {
 fn hash_all(disk: &Destination) -> io::Result<()> {
     let mut buf = vec![0; CHUNK as usize];
     loop {
-        while disk.hash_next(0, &mut buf)?.is_some() {}
+        while disk.hash_next(0, true, &mut buf)?.is_some() {}
         if disk.book.lock().expect("book").tree().fresh() {
             return Ok(());
         }

@@ -101,11 +101,18 @@ impl Destination {
         self.map.lock().expect("map").store(&pages)
     }
 
-    /// Takes the hash of one stale chunk from the disk.
-    pub(super) fn hash_next(&self, from: u64, buf: &mut [u8]) -> io::Result<Option<u64>> {
+    /// Takes the hash of one stale chunk from the disk: of any, or of one that is all durable.
+    pub(super) fn hash_next(
+        &self,
+        from: u64,
+        any: bool,
+        buf: &mut [u8],
+    ) -> io::Result<Option<u64>> {
         let hashing = {
             let mut book = self.book.lock().expect("book");
-            let Some(leaf) = book.tree().stale().next(from, true) else { return Ok(None) };
+            let next =
+                if any { book.tree().stale().next(from, true) } else { book.next_stale(from) };
+            let Some(leaf) = next else { return Ok(None) };
             book.tree_mut().begin(leaf)
         };
         let read = hashing.read(buf, |part, off| self.file.read(part, off));

@@ -210,8 +210,7 @@ impl Job {
     /// An absolute limit is one of everything that is sent: foreground is never held by it, so
     /// the background makes room.
     pub(super) fn charge_foreground(&self, bytes: u64) {
-        let absolute =
-            self.control.lock().expect("control").dials.bytes_per_second_max.is_some();
+        let absolute = self.control.lock().expect("control").dials.bytes_per_second_max.is_some();
         if absolute {
             self.bucket.lock().expect("bucket").charge(bytes);
         }

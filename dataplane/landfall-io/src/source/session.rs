@@ -306,10 +306,11 @@ fn open(
 
 /// A refusal of the receiver. An epoch that is not above the one it knows is raised.
 fn refused(job: &Job, message: &ErrorMessage) -> Loss {
-    if message.code == ErrorCode::Stale && message.value >= u64::from(job.epoch.load(SeqCst)) {
-        if let Err(error) = job.raise_epoch(message.value as u32 + 1) {
-            return Loss::new("STORAGE_FAILED", format!("The epoch cannot be raised: {error}"));
-        }
+    if message.code == ErrorCode::Stale
+        && message.value >= u64::from(job.epoch.load(SeqCst))
+        && let Err(error) = job.raise_epoch(message.value as u32 + 1)
+    {
+        return Loss::new("STORAGE_FAILED", format!("The epoch cannot be raised: {error}"));
     }
     let (code, permanent) = error_code(message.code);
     Loss { code, message: format!("The receiver refuses: {}", message.text), permanent }
