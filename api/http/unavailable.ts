@@ -48,6 +48,6 @@ function chainOf(error: unknown, depth = 0): unknown[] {
     meta?: { driverAdapterError?: unknown };
     errors?: unknown;
   };
-  const parts: unknown[] = [cause, meta?.driverAdapterError, ...(Array.isArray(errors) ? errors : [])];
+  const parts: unknown[] = [cause, meta?.driverAdapterError, ...(Array.isArray(errors) ? (errors as unknown[]) : [])];
   return [error, ...parts.flatMap((part) => chainOf(part, depth + 1))];
 }
