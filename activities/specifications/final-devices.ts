@@ -18,7 +18,7 @@ interface DeviceWish {
 
 export interface FinalDevices {
   readonly changes: AnyVirtualDeviceConfigSpec[];
-  /** Key in the specification by the source's key. */
+  /** Key in the specification by the source's key, of the devices that go along. */
   readonly newKeys: ReadonlyMap<number, number>;
 }
 
@@ -46,6 +46,7 @@ export function finalDevices(source: readonly AnyVirtualDevice[], wish: DeviceWi
   const ordered = [...source].sort((a, b) => rank(a) - rank(b));
   const changes = ordered.flatMap((device) => {
     const copy = copyOf(device, newKeys, wish);
+    if (copy === null) newKeys.delete(device.key);
     return copy === null ? [] : [addDevice(copy)];
   });
   return { changes, newKeys };
