@@ -28,6 +28,11 @@ impl InFlight {
         self.by_off.len()
     }
 
+    /// Everything in flight, in the order of the disk.
+    pub fn extents(&self) -> impl Iterator<Item = Extent> {
+        self.by_off.values().map(|(extent, _)| *extent)
+    }
+
     /// The first extent in flight that shares a byte with `extent`.
     pub fn overlap(&self, extent: Extent) -> Option<Extent> {
         let before = self.by_off.range(..extent.end()).next_back().map(|(_, (found, _))| *found);

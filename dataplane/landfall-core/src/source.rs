@@ -304,9 +304,11 @@ impl SourceDisk {
         self.background_complete() && self.dirty.ones() == 0 && self.in_flight.is_empty()
     }
 
-    /// Bytes the destination may lack the newest version of.
+    /// Bytes of which the destination has a version, but not durably the newest.
     pub fn dirty_bytes(&self) -> u64 {
-        (self.dirty.ones() * BLOCK).min(self.capacity)
+        let known = |extent: &Extent| self.have.get(extent.off / UNIT);
+        let moving: u64 = self.in_flight.extents().filter(known).map(|extent| extent.len).sum();
+        (self.dirty.ones() * BLOCK + moving).min(self.capacity)
     }
 
     /// Units still to be compared.

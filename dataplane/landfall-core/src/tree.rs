@@ -5,7 +5,7 @@
 //! BLAKE3 is a tree itself. The values of a chunk's sixteen 64 KiB subtrees are kept for
 //! recently hashed chunks, so that after a small write 64 KiB are read again, not 1 MiB.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::LazyLock;
 
 use blake3::hazmat::{
@@ -18,8 +18,8 @@ use crate::{Bitmap, CHUNK, Extent, UNIT};
 pub type Hash = [u8; 32];
 /// Leaves under one node.
 pub const LEAVES_PER_NODE: u64 = 1_024;
-/// Chunks whose subtrees are kept: 64 GiB of disk in 40 MiB of memory.
-const PARTS_MAX: usize = 65_536;
+/// Chunks of one disk whose subtrees are kept: 4 GiB of it in 3 MiB of memory.
+const PARTS_MAX: usize = 4_096;
 const UNITS: usize = (CHUNK / UNIT) as usize;
 
 /// Hash of a chunk, unit or node.
@@ -141,6 +141,8 @@ pub struct HashTree {
     /// Chunks being read: whose turn it is, and the units it reads.
     hashing: BTreeMap<u64, (u64, u16)>,
     parts: BTreeMap<u64, Box<Parts>>,
+    /// Chunks in `parts` as they came; the oldest goes first.
+    parts_order: VecDeque<u64>,
     turn: u64,
     zero_tail: Hash,
 }
@@ -160,6 +162,7 @@ impl HashTree {
             stale: Bitmap::new(leaves),
             hashing: BTreeMap::new(),
             parts: BTreeMap::new(),
+            parts_order: VecDeque::new(),
             turn: 0,
             zero_tail: if tail == 0 { *ZERO_LEAF } else { hash(&vec![0; tail]) },
         }
@@ -215,7 +218,9 @@ impl HashTree {
 
     /// Nothing that was kept of an extent's chunks is believed: they are read as a whole.
     pub fn distrust(&mut self, extent: Extent) {
-        self.parts.retain(|leaf, _| !extent.touched(CHUNK).contains(leaf));
+        let keep = |leaf: &u64| !extent.touched(CHUNK).contains(leaf);
+        self.parts.retain(|leaf, _| keep(leaf));
+        self.parts_order.retain(keep);
         self.stale.set(extent.touched(CHUNK));
     }
 
@@ -250,9 +255,11 @@ impl HashTree {
                 self.stale.set(leaf..leaf + 1);
                 return;
             }
-            if self.parts.len() >= PARTS_MAX {
-                self.parts.pop_first();
+            while self.parts_order.len() >= PARTS_MAX {
+                let oldest = self.parts_order.pop_front();
+                oldest.map(|oldest| self.parts.remove(&oldest));
             }
+            self.parts_order.push_back(leaf);
             let stale = if self.stale.get(leaf) { u16::MAX } else { 0 };
             self.parts.insert(leaf, Box::new(Parts { values: [[0; 32]; UNITS], stale }));
         }

@@ -142,9 +142,9 @@ fn what_was_on_its_way_is_dirty_again_after_a_loss() {
     let mut disk = complete(2 * UNIT);
     disk.written(Extent::new(UNIT, 2 * BLOCK));
     disk.pick_foreground(CHUNK).unwrap();
-    assert_eq!(disk.dirty_bytes(), 0);
+    assert_eq!((disk.dirty().ones(), disk.dirty_bytes()), (0, 2 * BLOCK));
     disk.connection_lost();
-    assert_eq!(disk.dirty_bytes(), 2 * BLOCK);
+    assert_eq!((disk.dirty().ones(), disk.dirty_bytes()), (2, 2 * BLOCK));
 }
 
 #[test]

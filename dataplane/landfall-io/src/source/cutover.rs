@@ -312,26 +312,8 @@ impl Cutover {
         theirs: &Hashes,
     ) -> io::Result<()> {
         let disk = job.disks.get(index).ok_or(io::ErrorKind::InvalidData)?;
-        let mut wants = Vec::new();
+        let (wants, repaired) = differing(disk, theirs);
         {
-            let mut book = disk.disk.book.lock().expect("book");
-            let mut repaired = 0;
-            for (at, their) in theirs.hashes.iter().enumerate() {
-                let at = theirs.first.saturating_add(at as u64);
-                let tree = book.tree();
-                match theirs.kind {
-                    HashKind::Nodes if at < tree.nodes() && tree.node(at) != Some(*their) => {
-                        let first = at * LEAVES_PER_NODE;
-                        let count = LEAVES_PER_NODE.min(tree.leaves() - first) as u16;
-                        wants.push(Want { kind: HashKind::Leaves, first, count });
-                    }
-                    HashKind::Leaves if at < tree.leaves() && tree.leaf(at) != Some(*their) => {
-                        book.repair(at);
-                        repaired += 1;
-                    }
-                    _ => {}
-                }
-            }
             let mut control = job.control.lock().expect("control");
             let waiting = control.repairs_waiting + wants.len() as u64;
             control.repairs_waiting = waiting.saturating_sub(1);
@@ -382,6 +364,30 @@ impl Cutover {
         state.machine.connection_lost(control.repairs_waiting > 0);
         control.repairs_waiting = 0;
     }
+}
+
+/// What to ask next about nodes that differ; chunks that differ are to be sent again, and
+/// counted.
+fn differing(disk: &JobDiskIo, theirs: &Hashes) -> (Vec<Want>, u64) {
+    let mut book = disk.disk.book.lock().expect("book");
+    let (mut wants, mut repaired) = (Vec::new(), 0);
+    for (at, their) in theirs.hashes.iter().enumerate() {
+        let at = theirs.first.saturating_add(at as u64);
+        let tree = book.tree();
+        match theirs.kind {
+            HashKind::Nodes if at < tree.nodes() && tree.node(at) != Some(*their) => {
+                let first = at * LEAVES_PER_NODE;
+                let count = LEAVES_PER_NODE.min(tree.leaves() - first) as u16;
+                wants.push(Want { kind: HashKind::Leaves, first, count });
+            }
+            HashKind::Leaves if at < tree.leaves() && tree.leaf(at) != Some(*their) => {
+                book.repair(at);
+                repaired += 1;
+            }
+            _ => {}
+        }
+    }
+    (wants, repaired)
 }
 
 fn ask(session: &Session, index: usize, want: &Want) -> io::Result<()> {

@@ -231,6 +231,9 @@ impl Job {
         if let Some(session) = session {
             session.end("the job was stopped");
         }
+        if let Some(disk) = self.disks.first() {
+            disk.disk.valve.throttling.store(false, SeqCst);
+        }
         self.changed.notify_all();
         self.bucket_changed.notify_all();
         let threads = std::mem::take(&mut *self.threads.lock().expect("threads"));

@@ -49,7 +49,7 @@ pub(super) struct Sidecar {
 const LEN: usize = 16 + 8 + 4 + 1 + 8 + 32;
 
 impl Sidecar {
-    /// Opens or makes it. State of another disk is an error: somebody moved files.
+    /// Opens or makes it. State of another disk counts as none: somebody copied files.
     pub(super) fn open(disk_path: &Path, disk: &Uuid, capacity: u64) -> io::Result<Self> {
         let dir = Self::dir(disk_path);
         if !dir.exists() {
@@ -73,13 +73,14 @@ impl Sidecar {
     }
 
     fn load(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let wrong = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text.to_owned());
+        let wrong = || io::Error::new(io::ErrorKind::InvalidData, "state of another version");
         if bytes.len() != LEN {
-            return Err(wrong("state of another version"));
+            return Err(wrong());
         }
         let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8"));
         if bytes[..16] != self.disk.to_bytes() || u64_at(16) != self.capacity {
-            return Err(wrong("state of another disk"));
+            tracing::warn!(disk = %self.disk, "the state beside the disk is another disk's");
+            return Ok(());
         }
         self.state = SidecarState {
             epoch: u32::from_le_bytes(bytes[24..28].try_into().expect("4")),
@@ -87,7 +88,7 @@ impl Sidecar {
                 0 => DiskPhase::Ours,
                 1 => DiskPhase::HandedOff,
                 2 => DiskPhase::Active,
-                _ => return Err(wrong("state of another version")),
+                _ => return Err(wrong()),
             },
             token: u64_at(29),
             root: bytes[37..69].try_into().expect("32"),
