@@ -25,7 +25,10 @@ export interface DataPath {
   follow(what: string, reached: (status: JobStatus) => boolean, timeoutMs?: number): Promise<JobStatus>;
   /** Runs qemu-io commands against the tap, as the guest's writes. */
   guestIo(commands: readonly string[]): Promise<void>;
-  hypervisor(path: string, body: unknown): Promise<unknown>;
+  /** What the hypervisor says when the VM is powered off. */
+  closeVm(): Promise<void>;
+  /** Bytes of content that the receiver has written to the disk since it was started. */
+  writtenBytes(): Promise<number>;
   sourceProcessIds(): Promise<number[]>;
   close(): Promise<void>;
 }
@@ -115,12 +118,18 @@ export async function openDataPath(
         { timeoutMs, intervalMs: 50 },
       ),
     async guestIo(commands) {
-      const uri = `nbd+unix:///?socket=${attached.nbdSocket}`;
-      await run('qemu-io', ['-f', 'raw', '-t', 'none', ...commands.flatMap((command) => ['-c', command]), uri], {
+      // As a guest's hypervisor does, it waits for a tap that is just being started again.
+      const tap = `driver=nbd,server.type=unix,server.path=${attached.nbdSocket},open-timeout=15,reconnect-delay=15`;
+      await run('qemu-io', [...commands.flatMap((command) => ['-c', command]), '--image-opts', tap], {
         maxBuffer: 16 * 1024 * 1024,
       });
     },
-    hypervisor: (path, body) => hypervisor(path, { vmUuid, diskUuid: sourceUuid, ...(body as object) }),
+    async closeVm() {
+      await hypervisor('/v1/closed', { vmUuid });
+    },
+    async writtenBytes() {
+      return Number((await toReceiver.getReceiver()).disks[0]?.writtenBytes ?? Number.NaN);
+    },
     sourceProcessIds: () => processIds(`replicator\0source\0`, vmUuid),
     async close() {
       await control.close();
