@@ -43,12 +43,14 @@ const narrator = new Narrator(process.stdout);
 const report = emptyReport(VM_NAME);
 report.diskCapacityBytes = CAPACITY_MIB * MIB;
 report.seededBytes = SEED_MIB * MIB;
-const running: { lab?: Lab; installation?: Installation } = {};
+const running: { lab?: Promise<Lab>; installation?: Promise<Installation> } = {};
 const startedAt = performance.now();
 
 async function stopAll(): Promise<void> {
-  await running.installation?.stop();
-  await running.lab?.stop();
+  // What is still starting is waited for: a half-started part would outlive the demo.
+  const [installation, lab] = await Promise.allSettled([running.installation, running.lab]);
+  if (installation.status === 'fulfilled') await installation.value?.stop();
+  if (lab.status === 'fulfilled') await lab.value?.stop();
 }
 
 async function start(): Promise<Stage> {
@@ -57,13 +59,11 @@ async function start(): Promise<Stage> {
   await rm(home, { recursive: true, force: true });
   const net = await findFreeNet(80, 95);
   const apiPort = await findFreePort(8743);
-  const lab = startLab({ home: join(home, 'lab'), net, scenario }).then((started) => (running.lab = started));
-  const installation = startInstallation({ home: join(home, 'installation'), apiPort }).then(
-    (started) => (running.installation = started),
-  );
-  await Promise.all([lab, installation]);
+  running.lab = startLab({ home: join(home, 'lab'), net, scenario });
+  running.installation = startInstallation({ home: join(home, 'installation'), apiPort });
+  const [lab, installation] = await Promise.all([running.lab, running.installation]);
   narrator.say(`Between the sites: ${String((LINK_BYTES_PER_SECOND * 8) / 1e6)} Mbit/s, ${String(LINK_RTT_MS)} ms.`);
-  return { lab: await lab, installation: await installation, narrator, report };
+  return { lab, installation, narrator, report };
 }
 
 async function showReceipt(stage: Stage, ended: VmMigration): Promise<void> {
@@ -106,20 +106,24 @@ async function finishReport(final: Report): Promise<boolean> {
   return held;
 }
 
-async function waitForInterrupt(stage: Stage): Promise<void> {
+/** Ctrl-C and SIGTERM end the demo at any moment, and everything that it started with it. */
+const interrupted = new Promise<'interrupted'>((done) => {
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, () => {
+      done('interrupted');
+    });
+  }
+});
+
+function showLinks(stage: Stage): void {
   narrator.say(`API reference:  ${stage.installation.url}/docs`);
   narrator.say(`Temporal UI:    ${stage.installation.temporalUi}`);
   narrator.say(`Command line:   LANDFALL_HOME=${stage.installation.home} npx landfall watch`);
   narrator.say('Everything still runs. Ctrl-C stops it.');
-  await new Promise<void>((done) => {
-    process.once('SIGINT', done);
-    process.once('SIGTERM', done);
-  });
-  narrator.say('Stopping ...');
 }
 
-let held: boolean;
-try {
+/** The whole story. Whether every proof held is the answer. */
+async function play(): Promise<boolean> {
   const stage = await start();
   const sites = await prepareSites(stage);
   const final = await replicate(stage, sites);
@@ -127,15 +131,21 @@ try {
   proveFigures(stage, ended);
   await proveCleanEnd(stage);
   await showReceipt(stage, ended);
-  held = await finishReport(report);
-  if (!options.exit) await waitForInterrupt(stage);
-} catch (error) {
+  const held = await finishReport(report);
+  if (!options.exit) showLinks(stage);
+  return held;
+}
+
+async function giveUp(error: unknown): Promise<boolean> {
   narrator.chapter('The demo could not go on');
   narrator.say(error instanceof Error ? error.message : String(error));
   narrator.say(`The logs are in ${home}.`);
   report.proofs.push({ name: 'story', held: false, detail: String(error) });
-  held = await finishReport(report);
-} finally {
-  await stopAll();
+  return finishReport(report);
 }
-process.exitCode = held ? 0 : 1;
+
+const outcome = await Promise.race([play().catch(giveUp), interrupted]);
+if (outcome !== 'interrupted' && !options.exit) await interrupted;
+if (!options.exit || outcome === 'interrupted') narrator.say('Stopping ...');
+await stopAll();
+process.exit(outcome === 'interrupted' ? 130 : outcome ? 0 : 1);
