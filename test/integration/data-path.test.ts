@@ -15,13 +15,17 @@ const MEMORY_BYTES_MAX = 384 * MIB;
 let folder: string;
 let path: DataPath;
 
+let close: () => Promise<void> = () => Promise.resolve();
+
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'landfall-data-path-'));
   path = await openDataPath(folder, '127.72', disk);
+  close = path.close;
 });
 
 afterEach(async () => {
-  await path.close();
+  await close();
+  close = () => Promise.resolve();
   await rm(folder, { recursive: true, force: true });
 });
 
