@@ -8,40 +8,65 @@ import { hasAgentCode, type Handover, type JobStatus } from '../../dataplane/cli
 import { setDiskRoots, setFacts, takeHandOverToken } from '../../db/index.ts';
 import { callOptions, cancellationSignal } from '../call-options.ts';
 import type { Services } from '../services.ts';
-import { openProgressWriter } from './report.ts';
+import { openProgressWriter, type ProgressWriter } from './report.ts';
 import { commandJob, isUnknownJob, type JobCommand } from './source-agent.ts';
 
 const pollMs = 50;
 const samplesEveryMs = 1000;
+/** A closed VM is told within moments, also after a restart; one that stays open was powered on by somebody. */
+const notClosedMsMax = 15_000;
 
 export async function takeToken(services: Services, vmMigrationId: string): Promise<number> {
   return Number(await takeHandOverToken(services.database.prisma, vmMigrationId));
 }
 
+/** Returns when both sides are known to be equal; may be called again, also after the source was started anew. */
 export async function freezeReplication(services: Services, vmMigrationId: string, token: number): Promise<void> {
   const write = await openProgressWriter(services, vmMigrationId);
   await commandJob(services, vmMigrationId, async (job) => {
-    let status = await freeze(job, token);
-    let sampledAtMs = 0;
-    while (!isCompared(status.handover, token)) {
-      if (Date.now() - sampledAtMs > samplesEveryMs) {
-        await write(status);
-        sampledAtMs = Date.now();
-      }
-      await sleep(pollMs, undefined, { signal: cancellationSignal() });
-      status = await job.client.getJob(job.jobId, callOptions());
-    }
-    await write(status);
+    const status = await compareFrozen(job, token, write);
     await keepRoots(services, vmMigrationId, status.handover);
     if (status.handover.state === 'roots-differ') throw rootsDiffer(status.handover);
   });
 }
 
-/** An earlier try may have frozen already: then the freeze is not given again, it is followed. */
-async function freeze({ client, jobId, generation }: JobCommand, token: number): Promise<JobStatus> {
+/** Freezes and follows until the roots of both sides are compared. */
+async function compareFrozen(job: JobCommand, token: number, write: ProgressWriter): Promise<JobStatus> {
+  const notClosedAfterMs = Date.now() + notClosedMsMax;
+  let sampledAtMs = 0;
+  for (;;) {
+    const status = await frozen(job, token, Date.now() > notClosedAfterMs);
+    if (status !== undefined && isCompared(status.handover, token)) {
+      await write(status);
+      return status;
+    }
+    if (status !== undefined && Date.now() - sampledAtMs > samplesEveryMs) {
+      await write(status);
+      sampledAtMs = Date.now();
+    }
+    await sleep(pollMs, undefined, { signal: cancellationSignal() });
+  }
+}
+
+/**
+ * The freeze as it is now, given (again) where the source does not know it: one that was started anew has forgotten it, and
+ * compares its disks before it is ready. Undefined while it has to be waited for.
+ */
+async function frozen(
+  { client, jobId, generation }: JobCommand,
+  token: number,
+  closedByNow: boolean,
+): Promise<JobStatus | undefined> {
   const now = await client.getJob(jobId, callOptions());
   if (now.handover.token === token && now.handover.state !== 'none') return now;
-  return client.freeze(jobId, generation, token, callOptions());
+  try {
+    return await client.freeze(jobId, generation, token, callOptions());
+  } catch (error) {
+    if (hasAgentCode(error, 'NOT_READY')) return undefined;
+    if (!hasAgentCode(error, 'NOT_CLOSED')) throw error;
+    if (closedByNow) throw new MigrationError('FREEZE_CANCELLED', undefined, { cause: error });
+    return undefined;
+  }
 }
 
 function isCompared({ state, token: held }: Handover, token: number): boolean {
@@ -81,26 +106,32 @@ export async function unfreezeReplication(services: Services, vmMigrationId: str
 }
 
 export async function handOver(services: Services, vmMigrationId: string, token: number): Promise<void> {
+  const write = await openProgressWriter(services, vmMigrationId);
   await commandJob(services, vmMigrationId, async (job) => {
-    const status = await tryHandOver(job, token);
+    const status = await tryHandOver(job, token, write);
     const { handover } = status;
     if (handover.state !== 'active') throw new MigrationError('AGENT_UNREACHABLE', 'The hand-over is still under way');
     await setFacts(services.database.prisma, vmMigrationId, {
       handedOverAt: handover.activeAt ? new Date(handover.activeAt) : new Date(),
       dataPathMs: handover.dataPathMs ?? null,
     });
-    await (
-      await openProgressWriter(services, vmMigrationId)
-    )(status);
+    await write(status);
   });
 }
 
-/** A refusal because nothing is frozen is final: the source was powered on before and is the owner. */
-async function tryHandOver({ client, jobId, generation }: JobCommand, token: number): Promise<JobStatus> {
+/**
+ * Not frozen means one of two things. The source VM was powered on: it is the owner, and that is final. Or the source's
+ * replicator was started anew: then it is frozen and compared once more, and handed over.
+ */
+async function tryHandOver(job: JobCommand, token: number, write: ProgressWriter): Promise<JobStatus> {
+  const { client, jobId, generation } = job;
   try {
     return await client.handOver(jobId, generation, token, callOptions());
   } catch (error) {
-    if (hasAgentCode(error, 'NOT_FROZEN')) throw new MigrationError('FREEZE_CANCELLED', undefined, { cause: error });
-    throw error;
+    if (!hasAgentCode(error, 'NOT_FROZEN')) throw error;
+    const again = await compareFrozen(job, token, write);
+    if (again.handover.state === 'roots-differ')
+      throw new MigrationError('FREEZE_CANCELLED', undefined, { cause: error });
+    return client.handOver(jobId, generation, token, callOptions());
   }
 }

@@ -20,13 +20,16 @@ const SEED_MIB = 96;
 const MOMENT_MAX_MS = 14_000;
 const RUN_TIMEOUT_MS = 240_000;
 
+/** Faults that also strike at the worst moment, not only at a random one: when the source is stopped for good. */
+const worstMoment = ['kill the source replicator', 'kill the receiver', 'kill the worker'];
+
 const vmName = (run: number): string => `busy-${String(run)}`;
 let world: World;
 
 beforeAll(async () => {
   world = await openWorld({
     wan: { bytesPerSecondMax: 25_000_000, rttMs: 20 },
-    vms: Array.from({ length: RUNS }, (_, run) =>
+    vms: Array.from({ length: RUNS + worstMoment.length }, (_, run) =>
       writerVm({ name: vmName(run), capacityMib: 256, seedMib: SEED_MIB, writerPauseMs: 15, powerOn: false }),
     ),
   });
@@ -44,13 +47,34 @@ for (let run = 0; run < RUNS; run += 1) {
   test(
     `B2 nothing is lost: ${fault.name} after ${String(momentMs)} ms (seed ${String(SEED + run)})`,
     async () => {
-      await migrateUnderFault(run, (vm) => fault.strike(world, vm), momentMs);
+      await migrateUnderFault(run, (vm) => pause(momentMs).then(() => fault.strike(world, vm)));
     },
     RUN_TIMEOUT_MS,
   );
 }
 
-async function migrateUnderFault(run: number, strike: (vm: string) => Promise<void>, momentMs: number): Promise<void> {
+for (const [index, name] of worstMoment.entries()) {
+  test(
+    `B2 nothing is lost: ${name} as the source is frozen`,
+    async () => {
+      const fault = faults.find((candidate) => candidate.name === name);
+      await migrateUnderFault(RUNS + index, async (vm, id) => {
+        await waitFor(
+          'the source to be stopped',
+          async () => {
+            const stopped = (await showVmMigration(world.installation, id)).downtime?.poweredOffAt;
+            return stopped === undefined || stopped === null ? undefined : true;
+          },
+          { timeoutMs: RUN_TIMEOUT_MS, intervalMs: 20 },
+        );
+        await fault?.strike(world, vm);
+      });
+    },
+    RUN_TIMEOUT_MS,
+  );
+}
+
+async function migrateUnderFault(run: number, strike: (vm: string, id: string) => Promise<void>): Promise<void> {
   const { lab, installation, sites } = world;
   const name = vmName(run);
   await lab.control.power('source', name, 'on');
@@ -61,7 +85,7 @@ async function migrateUnderFault(run: number, strike: (vm: string) => Promise<vo
   );
   const migration = await startMigration(installation, sites, { vmNames: [name], autoFinal: false });
   const id = migration.vmMigrations[0]?.id ?? '';
-  const striking = pause(momentMs).then(() => strike(name));
+  const striking = strike(name, id);
   const survive = { timeoutMs: RUN_TIMEOUT_MS, intervalMs: 300 };
   await followPatiently(id, (status) => status === 'Ready To Migrate', survive.timeoutMs);
   await retried(() => installation.call('POST', `/vm-migrations/${id}/actions/final-migration`, {}, `final-${id}`));
