@@ -1,15 +1,13 @@
 // Starts one installation of Landfall (`landfall up`) in a folder of its own and speaks REST to it as any user would.
 // For the demo and the tests. It reads what a user could read: the ready line and the token file.
 
-import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
+import { spawn } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
 import { mkdir, readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { createServer } from 'node:net';
-import { createInterface } from 'node:readline';
 import { Agent, fetch } from 'undici';
 import type { Problem } from '../../contracts/rest.ts';
+import { firstJsonLine, isFree, stopChild } from './child.ts';
 
 const READY_TIMEOUT_MS = 120_000;
 const STOP_TIMEOUT_MS = 30_000;
@@ -53,18 +51,7 @@ export interface Installation {
 /** The first port from `first` on that nobody listens on. */
 export async function findFreePort(first: number): Promise<number> {
   for (let port = first; port < first + 100; port += 1) {
-    const free = await new Promise<boolean>((done) => {
-      const server = createServer();
-      server.once('error', () => {
-        done(false);
-      });
-      server.listen(port, '127.0.0.1', () => {
-        server.close(() => {
-          done(true);
-        });
-      });
-    });
-    if (free) return port;
+    if (await isFree('127.0.0.1', port)) return port;
   }
   throw new Error(`No free port from ${String(first)} to ${String(first + 99)}`);
 }
@@ -73,7 +60,6 @@ export async function findFreePort(first: number): Promise<number> {
 export async function startInstallation(options: {
   readonly home: string;
   readonly apiPort: number;
-  readonly environment?: Readonly<Record<string, string>>;
 }): Promise<Installation> {
   await mkdir(options.home, { recursive: true });
   const child = spawn(
@@ -81,12 +67,15 @@ export async function startInstallation(options: {
     [resolve('dist/cli/main.js'), 'up', '--json', '--port', String(options.apiPort)],
     {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, ...options.environment, LANDFALL_HOME: options.home },
+      env: { ...process.env, LANDFALL_HOME: options.home },
     },
   );
   const log = createWriteStream(join(options.home, 'up.log'));
   child.stderr.pipe(log, { end: false });
-  const ready = await readReadyLine(child, join(options.home, 'up.log'));
+  const ready = await firstJsonLine<ReadyLine>(child, {
+    timeoutMs: READY_TIMEOUT_MS,
+    whenEnded: `Landfall ended before it was ready; its log is ${join(options.home, 'up.log')}`,
+  });
   const settings = JSON.parse(await readFile(ready.tokenFile, 'utf8')) as CommandLineSettings;
   const dispatcher = new Agent({ connect: { ca: settings.authorityPem } });
   return {
@@ -98,7 +87,7 @@ export async function startInstallation(options: {
     partPid: (part) => readPartPid(options.home, part),
     stop: async () => {
       await dispatcher.close();
-      await stopChild(child);
+      await stopChild(child, STOP_TIMEOUT_MS);
     },
   };
 }
@@ -131,29 +120,4 @@ async function call<Answer>(dispatcher: Agent, url: string, token: string, reque
   const text = await response.text();
   if (!response.ok) throw new RefusedError(JSON.parse(text) as Problem);
   return (text === '' ? null : JSON.parse(text)) as Answer;
-}
-
-async function readReadyLine(child: ChildProcess, logFile: string): Promise<ReadyLine> {
-  if (child.stdout === null) throw new Error('the installation has no standard output to read');
-  const lines = createInterface({ input: child.stdout });
-  const timeout = setTimeout(() => child.kill('SIGTERM'), READY_TIMEOUT_MS);
-  try {
-    for await (const line of lines) {
-      if (!line.startsWith('{')) continue;
-      const parsed = JSON.parse(line) as ReadyLine;
-      if (parsed.ready) return parsed;
-    }
-  } finally {
-    clearTimeout(timeout);
-  }
-  throw new Error(`Landfall ended before it was ready; its log is ${logFile}`);
-}
-
-async function stopChild(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = once(child, 'exit');
-  child.kill('SIGTERM');
-  const timeout = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
-  await ended;
-  clearTimeout(timeout);
 }

@@ -1,13 +1,11 @@
 // Starts and drives one lab (`build/lab up`): two vCenters, real guests, the WAN between them.
 // For the demo and the tests only. The product never imports this folder: to it the lab is just two vCenters.
 
-import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
+import { spawn } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
-import { createInterface } from 'node:readline';
+import { firstJsonLine, isFree, stopChild } from './child.ts';
 import { LabControl } from './lab-control.ts';
 import type { Scenario } from './scenario.ts';
 
@@ -46,23 +44,9 @@ export interface Lab {
 export async function findFreeNet(first: number, last: number): Promise<string> {
   for (let candidate = first; candidate <= last; candidate += 1) {
     const net = `127.${String(candidate)}`;
-    if (await canListen(`${net}.1.1`, 8443)) return net;
+    if (await isFree(`${net}.1.1`, 8443)) return net;
   }
   throw new Error(`No free loopback net between 127.${String(first)} and 127.${String(last)}: stop another lab first`);
-}
-
-async function canListen(host: string, port: number): Promise<boolean> {
-  const server = createServer();
-  return new Promise((done) => {
-    server.once('error', () => {
-      done(false);
-    });
-    server.listen(port, host, () => {
-      server.close(() => {
-        done(true);
-      });
-    });
-  });
 }
 
 /**
@@ -86,7 +70,10 @@ export async function startLab(options: {
   );
   const logFile = join(options.home, 'lab.log');
   child.stderr.pipe(createWriteStream(logFile));
-  const ready = await readReadyLine(child, logFile);
+  const ready = await firstJsonLine<ReadyLine>(child, {
+    timeoutMs: READY_TIMEOUT_MS,
+    whenEnded: `The lab ended before it was ready; its log is ${logFile}`,
+  });
   return {
     net: options.net,
     home: options.home,
@@ -94,30 +81,6 @@ export async function startLab(options: {
     destination: ready.destination,
     control: new LabControl(ready.control),
     pid: child.pid ?? 0,
-    stop: () => stopChild(child),
+    stop: () => stopChild(child, STOP_TIMEOUT_MS),
   };
-}
-
-async function readReadyLine(child: ChildProcess, logFile: string): Promise<ReadyLine> {
-  if (child.stdout === null) throw new Error('the lab has no standard output to read');
-  const lines = createInterface({ input: child.stdout });
-  const timeout = setTimeout(() => child.kill('SIGTERM'), READY_TIMEOUT_MS);
-  try {
-    for await (const line of lines) {
-      if (!line.startsWith('{')) continue;
-      return JSON.parse(line) as ReadyLine;
-    }
-  } finally {
-    clearTimeout(timeout);
-  }
-  throw new Error(`The lab ended before it was ready; its log is ${logFile}`);
-}
-
-async function stopChild(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = once(child, 'exit');
-  child.kill('SIGTERM');
-  const timeout = setTimeout(() => child.kill('SIGKILL'), STOP_TIMEOUT_MS);
-  await ended;
-  clearTimeout(timeout);
 }
