@@ -107,9 +107,11 @@ async function finishReport(final: Report): Promise<boolean> {
 }
 
 /** Ctrl-C and SIGTERM end the demo at any moment, and everything that it started with it. */
+let stopping = false;
 const interrupted = new Promise<'interrupted'>((done) => {
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.once(signal, () => {
+      stopping = true;
       done('interrupted');
     });
   }
@@ -137,6 +139,8 @@ async function play(): Promise<boolean> {
 }
 
 async function giveUp(error: unknown): Promise<boolean> {
+  // What breaks while everything is being stopped is no finding.
+  if (stopping) return false;
   narrator.chapter('The demo could not go on');
   narrator.say(error instanceof Error ? error.message : String(error));
   narrator.say(`The logs are in ${home}.`);
