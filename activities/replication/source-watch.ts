@@ -25,6 +25,7 @@ export function watchSourceVm(services: Services, vmMigrationId: string): Source
         const change = changeOf(await readVm(session, plan.sourceVm), plan.disks);
         return change === null ? null : failureNote(new MigrationError('SOURCE_DISK_CHANGED', change));
       } catch {
+        // A vCenter that does not answer is no change of the VM, and replication does not need it: it is asked again.
         return null;
       }
     },

@@ -1,7 +1,7 @@
 // The faults that a run may meet. Each hits a real process or the real link; none asks the product for permission.
 
 import { readFile } from 'node:fs/promises';
-import { pause } from '../../demo/harness/wait.ts';
+import { pause, waitFor } from '../../demo/harness/wait.ts';
 import type { World } from '../helpers/world.ts';
 
 /** A fault by name. `strike` returns when it is done; the product must get over it by itself. */
@@ -14,12 +14,22 @@ async function killPart(world: World, part: string): Promise<void> {
   process.kill(await world.installation.partPid(part), 'SIGKILL');
 }
 
-/** A process may just be between two lives; then there is nothing to kill and the moment passes. */
-async function killIfThere(world: World, role: 'replicator-source' | 'replicator-host' | 'receiver', vmName?: string) {
-  for (const found of await world.lab.control.processes()) {
-    if (found.role !== role || (vmName !== undefined && found.vm !== undefined && found.vm !== vmName)) continue;
-    if (await isAlive(found.pid)) process.kill(found.pid, 'SIGKILL');
-  }
+/** Waits for a process of the role to be there (it may be between two lives, or not started yet), then kills all of them. */
+async function killRole(world: World, role: 'replicator-source' | 'replicator-host' | 'receiver', vmName?: string) {
+  await waitFor(
+    `a process to kill: ${role}`,
+    async () => {
+      let killed = 0;
+      for (const found of await world.lab.control.processes()) {
+        if (found.role !== role || (vmName !== undefined && found.vm !== undefined && found.vm !== vmName)) continue;
+        if (!(await isAlive(found.pid))) continue;
+        process.kill(found.pid, 'SIGKILL');
+        killed += 1;
+      }
+      return killed > 0 ? killed : undefined;
+    },
+    { timeoutMs: 30_000, intervalMs: 50 },
+  );
 }
 
 async function isAlive(pid: number): Promise<boolean> {
@@ -27,9 +37,9 @@ async function isAlive(pid: number): Promise<boolean> {
 }
 
 export const faults: readonly Fault[] = [
-  { name: 'kill the source replicator', strike: (world, vm) => killIfThere(world, 'replicator-source', vm) },
-  { name: 'kill the host daemons', strike: (world) => killIfThere(world, 'replicator-host') },
-  { name: 'kill the receiver', strike: (world) => killIfThere(world, 'receiver') },
+  { name: 'kill the source replicator', strike: (world, vm) => killRole(world, 'replicator-source', vm) },
+  { name: 'kill the host daemons', strike: (world) => killRole(world, 'replicator-host') },
+  { name: 'kill the receiver', strike: (world) => killRole(world, 'receiver') },
   { name: 'kill the worker', strike: (world) => killPart(world, 'worker') },
   { name: 'kill the API', strike: (world) => killPart(world, 'api') },
   {
