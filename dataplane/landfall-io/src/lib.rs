@@ -7,6 +7,7 @@
 mod allocator;
 mod clock;
 mod disk_file;
+pub mod fault;
 mod have_file;
 mod link;
 mod meter;

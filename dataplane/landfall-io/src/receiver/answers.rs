@@ -13,6 +13,7 @@ use landfall_wire::{
 
 use super::session::Refusal;
 use super::{Destination, Receiver, start_ticking};
+use crate::fault;
 
 const HASH_EVERY: Duration = Duration::from_millis(250);
 /// Chunks hashed per tick and disk in the background: soon after they came, while the content
@@ -105,6 +106,7 @@ impl Receiver {
         step: impl FnOnce(&Ownership) -> Result<Step, landfall_core::ownership::Refused>,
     ) -> Result<(), Refusal> {
         let mut state = self.state.lock().expect("state");
+        fault::point("ownership")?;
         match step(&state.ownership) {
             Ok(Step::Known) => Ok(()),
             Ok(Step::Persist(next)) => {

@@ -6,13 +6,15 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use landfall_api::{Code, DiskPair, Problem};
+use landfall_core::have_pages::page_bytes;
 use landfall_core::receiver::ReceiverDisk;
 use landfall_core::tree::{Hash, hash};
 use landfall_core::{CHUNK, Extent, UNIT};
 
 use crate::Result;
 use crate::disk_file::DiskFile;
-use crate::have_file::{HaveFile, page_bytes};
+use crate::fault;
+use crate::have_file::HaveFile;
 
 pub(super) struct Destination {
     pub(super) pair: DiskPair,
@@ -60,7 +62,9 @@ impl Destination {
     }
 
     pub(super) fn apply_data(&self, extent: Extent, data: &[u8]) -> io::Result<()> {
-        let written = self.file.write(data, extent.off);
+        let written = fault::point("apply-write")
+            .and_then(|()| self.file.write(data, extent.off))
+            .and_then(|()| fault::point("apply-done"));
         self.written.fetch_add(extent.len, Relaxed);
         self.note(extent, written, true)
     }
@@ -89,7 +93,7 @@ impl Destination {
         if !self.book.lock().expect("book").begin_flush() {
             return Ok(());
         }
-        if let Err(error) = self.file.sync() {
+        if let Err(error) = fault::point("data-sync").and_then(|()| self.file.sync()) {
             self.book.lock().expect("book").flush_failed();
             return Err(error);
         }

@@ -9,6 +9,7 @@ use landfall_wire::{Ack, kind};
 
 use super::Receiver;
 use super::session::Session;
+use crate::fault;
 use crate::link::Frame;
 
 /// What comes in so soon after the first frame shares its flush.
@@ -71,6 +72,7 @@ impl Receiver {
         for disk in self.open_destinations() {
             disk.flush()?;
         }
+        fault::point("before-ack")?;
         let stale_chunks = self.stale_chunks();
         for lane in &lanes {
             let (ack, news) = {

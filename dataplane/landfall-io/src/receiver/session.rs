@@ -13,6 +13,7 @@ use landfall_wire::{
 };
 
 use super::{Destination, Receiver, answers, start_ticking};
+use crate::fault;
 use crate::link::{Frame, Link, LinkReader, PING_EVERY};
 
 /// What the source may have under way: bounds what is sent again after a loss.
@@ -260,6 +261,7 @@ impl Receiver {
             before.close_and_join();
         }
         self.flush(None)?;
+        fault::point("session-open")?;
         {
             let mut state = self.state.lock().expect("state");
             let generation = state.fence.generation;

@@ -22,6 +22,7 @@ use super::session::Session;
 use super::sidecar::DiskPhase;
 use crate::Result;
 use crate::clock::{now_ns, now_text};
+use crate::fault;
 use crate::link::{Frame, invalid};
 use crate::meter::Latencies;
 
@@ -187,6 +188,7 @@ impl Cutover {
             return Err(Problem::new(Code::NotFrozen, "the disks changed after the barrier"));
         }
         for disk in &job.disks {
+            fault::point("seal-disk").map_err(|e| Problem::storage("seal", &e))?;
             let root = local_root(disk).map_err(|e| Problem::storage("hash tree", &e))?;
             let mut sidecar = disk.disk.sidecar.lock().expect("sidecar");
             let next = super::sidecar::SidecarState {
@@ -210,6 +212,7 @@ impl Cutover {
             Phase::Draining => self.step_draining(job, session, buf),
             Phase::HandedOff if !session.own_sent.swap(true, SeqCst) => {
                 let token = self.lock().machine.token();
+                fault::point("own-send")?;
                 let own = Own { token, roots: job.disks.iter().map(sealed_root).collect() };
                 session
                     .prio
@@ -243,6 +246,7 @@ impl Cutover {
             round.map(|round| Barrier { token: state.machine.token(), round })
         };
         if let Some(barrier) = barrier {
+            fault::point("barrier-send")?;
             let payload = barrier.encode();
             session.prio.send(&[Frame::new(kind::BARRIER, session.epoch, &payload)], |_| {})?;
         }

@@ -17,6 +17,7 @@ use landfall_nbd::{Export, Extent as NbdExtent};
 use super::sidecar::Sidecar;
 use crate::clock::now_ns;
 use crate::disk_file::DiskFile;
+use crate::fault;
 use crate::meter::{Latencies, Meter};
 
 /// Whether the guest may write.
@@ -75,7 +76,7 @@ impl SourceDiskIo {
             }
         };
         let start = now_ns();
-        let done = act();
+        let done = act().and_then(|()| fault::point("tap-landed"));
         let newly_dirty = self.book.lock().expect("book").written(extent);
         drop(gate);
         let end = now_ns();
