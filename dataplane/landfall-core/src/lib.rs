@@ -11,6 +11,7 @@ pub mod geometry;
 pub mod handover;
 pub mod have_pages;
 pub mod inflight;
+pub mod intent;
 pub mod ownership;
 pub mod ready;
 pub mod receiver;

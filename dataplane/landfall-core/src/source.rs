@@ -26,6 +26,10 @@ pub struct SourceDisk {
     dirty: Bitmap,
     have: Bitmap,
     unverified: Bitmap,
+    /// Regions, and bytes of one, outside of which the destination's have-map is believed; none
+    /// when nothing of it is.
+    suspects: Option<(Bitmap, u64)>,
+    settled: bool,
     allocated: Bitmap,
     in_flight: InFlight,
     tree: HashTree,
@@ -44,6 +48,8 @@ impl SourceDisk {
             dirty: Bitmap::for_disk(capacity, BLOCK),
             have: Bitmap::for_disk(capacity, UNIT),
             unverified: Bitmap::for_disk(capacity, UNIT),
+            suspects: None,
+            settled: false,
             allocated: Bitmap::for_disk(capacity, UNIT),
             in_flight: InFlight::default(),
             tree: HashTree::new(capacity),
@@ -121,8 +127,37 @@ impl SourceDisk {
         (blocks.end - blocks.start - self.dirty.count(blocks)) * BLOCK
     }
 
+    /// What an earlier process left: only these regions may differ from what the destination has.
+    /// To be said after [`SourceDisk::track`], and only if tracking went on where that process
+    /// stopped.
+    pub fn suspect_only(&mut self, regions: Bitmap, region_bytes: u64) {
+        debug_assert!(region_bytes.is_multiple_of(64 * UNIT) && !self.settled);
+        self.suspects = Some((regions, region_bytes));
+    }
+
+    /// Nothing of what the destination has is believed any more (I11).
+    pub fn suspect_all(&mut self) {
+        (self.suspects, self.settled) = (None, false);
+    }
+
+    /// Whether the 64 units of a word of the have-map may differ from the destination's.
+    fn suspect(&self, word: u64) -> bool {
+        let region = |(map, bytes): &(Bitmap, u64)| map.get(word * 64 * UNIT / bytes);
+        self.suspects.as_ref().is_none_or(region)
+    }
+
+    /// Whether an extent's content is durably at the destination, as far as it has it at all: the
+    /// extent may leave the write-intent log (I3). What the destination lacks is copied in any
+    /// case, and so does not matter here. Nothing is quiet before the first have-map came.
+    pub fn quiet(&self, extent: Extent) -> bool {
+        self.settled
+            && self.dirty.none(extent.touched(BLOCK))
+            && self.unverified.none(extent.touched(UNIT))
+            && self.in_flight.overlap(extent).is_none()
+    }
+
     /// The receiver's have-map at the start of a session. With `distrust` (another epoch than
-    /// the one the map was filled in) every unit it holds must be compared.
+    /// the one the map was filled in) every suspect unit it holds must be compared.
     pub fn begin_session(&mut self, have: Bitmap, distrust: bool) {
         debug_assert!(self.in_flight.is_empty());
         self.have = have;
@@ -130,11 +165,15 @@ impl SourceDisk {
         let before = std::mem::replace(&mut self.unverified, Bitmap::new(self.have.len()));
         for word in 0..words {
             let held = self.have.word(word);
-            let open = if distrust { held } else { held & before.word(word) };
+            if held == 0 {
+                continue;
+            }
+            let open = if distrust && self.suspect(word) { held } else { held & before.word(word) };
             if open != 0 {
                 self.unverified.merge_word(word, open);
             }
         }
+        self.settled = true;
         (self.foreground_at, self.background_at, self.compare_at) = (0, 0, 0);
     }
 
