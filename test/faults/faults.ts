@@ -4,29 +4,37 @@ import { readFile } from 'node:fs/promises';
 import { pause, waitFor } from '../../demo/harness/wait.ts';
 import type { World } from '../helpers/world.ts';
 
-/** A fault by name. `strike` returns when it is done; the product must get over it by itself. */
+/** A fault by name. The product must get over it by itself. */
 export interface Fault {
   readonly name: string;
-  strike(world: World, vmName: string): Promise<void>;
+  /** Returns the moment at which it hit (milliseconds since the epoch) when it is done. */
+  strike(world: World, vmName: string): Promise<number>;
 }
 
-async function killPart(world: World, part: string): Promise<void> {
-  process.kill(await world.installation.partPid(part), 'SIGKILL');
+async function killPart(world: World, part: string): Promise<number> {
+  const pid = await world.installation.partPid(part);
+  const hitAtMs = Date.now();
+  process.kill(pid, 'SIGKILL');
+  return hitAtMs;
 }
 
 /** Waits for a process of the role to be there (it may be between two lives, or not started yet), then kills all of them. */
-async function killRole(world: World, role: 'replicator-source' | 'replicator-host' | 'receiver', vmName?: string) {
-  await waitFor(
+async function killRole(
+  world: World,
+  role: 'replicator-source' | 'replicator-host' | 'receiver',
+  vmName?: string,
+): Promise<number> {
+  return waitFor(
     `a process to kill: ${role}`,
     async () => {
-      let killed = 0;
+      let hitAtMs: number | undefined;
       for (const found of await world.lab.control.processes()) {
         if (found.role !== role || (vmName !== undefined && found.vm !== undefined && found.vm !== vmName)) continue;
         if (!(await isAlive(found.pid))) continue;
+        hitAtMs = Date.now();
         process.kill(found.pid, 'SIGKILL');
-        killed += 1;
       }
-      return killed > 0 ? killed : undefined;
+      return hitAtMs;
     },
     { timeoutMs: 30_000, intervalMs: 50 },
   );
@@ -45,14 +53,18 @@ export const faults: readonly Fault[] = [
   {
     name: 'cut the link for 4 s',
     strike: async (world) => {
+      const hitAtMs = Date.now();
       await world.lab.control.cutWan(4);
       await pause(4_000);
+      return hitAtMs;
     },
   },
   {
     name: 'reset every connection',
     strike: async (world) => {
+      const hitAtMs = Date.now();
       await world.lab.control.resetWan();
+      return hitAtMs;
     },
   },
 ];
