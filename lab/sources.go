@@ -14,7 +14,7 @@ import (
 func (s *site) sources() []runningProcess {
 	var found []runningProcess
 	for _, process := range markedProcesses(os.Getenv(runMarker)) {
-		if process.environment(siteMarker) != s.Site || !slices.Contains(process.args, "source") {
+		if process.environment(siteMarker) != s.Site || !slices.Contains(process.args, "vm-source") {
 			continue
 		}
 		found = append(found, runningProcess{

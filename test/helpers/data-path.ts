@@ -130,7 +130,7 @@ export async function openDataPath(
     async writtenBytes() {
       return Number((await toReceiver.getReceiver()).disks[0]?.writtenBytes ?? Number.NaN);
     },
-    sourceProcessIds: () => processIds(`replicator\0source\0`, vmUuid),
+    sourceProcessIds: () => processIds(`replicator\0vm-source\0`, vmUuid),
     async close() {
       await control.close();
       await toReceiver.close();

@@ -1,12 +1,13 @@
 //! Arguments of every command, and which module carries it out.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use landfall_api::{Uuid, document};
 
+use crate::by_hand::{self, ByteSize, CtlArgs, SourceArgs, TapArgs};
 use crate::{host, logging, receipt, receiver, source};
 
 #[derive(Parser)]
@@ -22,9 +23,15 @@ enum Command {
     Host(HostArgs),
     /// Taps and movers of one VM; started by the host daemon
     #[command(hide = true)]
+    VmSource(VmSourceArgs),
+    /// Replicate live disks to a receiver, without a control plane
     Source(SourceArgs),
-    /// Receiver in a shadow VM
+    /// Receive the disks of one source: in a shadow VM, or by hand
     Receiver(ReceiverArgs),
+    /// Serve a disk over NBD, tracking its writes if wanted
+    Tap(TapArgs),
+    /// Command a running source: status, dials, freeze, finish
+    Ctl(CtlArgs),
     /// Print the OpenAPI document of the control API
     Openapi,
     /// Check a receipt, without any network
@@ -51,9 +58,9 @@ pub struct HostArgs {
     pub options: PathBuf,
 }
 
-/// `replicator source`
+/// `replicator vm-source`
 #[derive(Args)]
-pub struct SourceArgs {
+pub struct VmSourceArgs {
     /// The VM
     #[arg(long)]
     pub vm_uuid: Uuid,
@@ -70,22 +77,75 @@ pub struct SourceArgs {
 
 /// `replicator receiver`
 #[derive(Args)]
+#[command(after_help = "Examples:
+  # By hand: makes app.raw (sparse) and site.pair; copy site.pair to the source host
+  replicator receiver --disk app.raw --capacity 20G --listen 192.0.2.7:32875 \\
+      --state /var/lib/landfall-app --pair site.pair
+
+  # In a shadow VM: enrolled by the control plane
+  replicator receiver --config config.json --address 192.0.2.7 --state state --disks disks
+
+Ended or killed, it goes on where it was when it is started with the same --state.
+See docs/by-hand.md.")]
 pub struct ReceiverArgs {
-    /// Configuration from the configuration ISO
-    #[arg(long)]
-    pub config: PathBuf,
-    /// Address to listen on; numeric
-    #[arg(long)]
-    pub address: IpAddr,
-    /// Port for control and data
-    #[arg(long, default_value_t = 32875)]
-    pub port: u16,
+    /// Destination disk: raw image or block device. Repeatable; the order is that of the source
+    #[arg(long, value_name = "FILE", required_unless_present = "config")]
+    disk: Vec<PathBuf>,
+    /// Capacity of a disk that is not there yet; suffixes K M G T. Once for all, or once each
+    #[arg(long, value_name = "BYTES", value_parser = by_hand::parse_byte_size, requires = "disk")]
+    capacity: Vec<ByteSize>,
+    /// Take the capacity from this file instead
+    #[arg(long, value_name = "FILE", requires = "disk", conflicts_with = "capacity")]
+    like: Vec<PathBuf>,
+    /// Address for the source's connections; numeric, port 0 takes a free one
+    #[arg(long, value_name = "IP:PORT", value_parser = by_hand::numeric_address,
+        required_unless_present = "config")]
+    listen: Option<SocketAddr>,
+    /// Made at the first start; copy it to the source host
+    #[arg(long, value_name = "FILE", required_unless_present = "config")]
+    pair: Option<PathBuf>,
     /// Folder that outlives the process: identity, have-map, hash tree, journal
     #[arg(long)]
     pub state: PathBuf,
+    /// Configuration from the configuration ISO
+    #[arg(long, conflicts_with_all = ["disk", "listen", "pair"], requires_all = ["address", "disks"])]
+    config: Option<PathBuf>,
+    /// Address to listen on; numeric
+    #[arg(long, requires = "config")]
+    address: Option<IpAddr>,
+    /// Port for control and data
+    #[arg(long, default_value_t = 32875)]
+    port: u16,
     /// Folder with one link per destination disk, named by its UUID
-    #[arg(long)]
-    pub disks: PathBuf,
+    #[arg(long, requires = "config")]
+    disks: Option<PathBuf>,
+}
+
+/// The two ways a receiver begins.
+enum ReceiverForm {
+    Configured(receiver::Configured),
+    ByHand(by_hand::ReceiverByHand),
+}
+
+impl ReceiverArgs {
+    fn form(self) -> Option<ReceiverForm> {
+        if let Some(config) = self.config {
+            return Some(ReceiverForm::Configured(receiver::Configured {
+                config,
+                address: SocketAddr::new(self.address?, self.port),
+                state: self.state,
+                disks: self.disks?,
+            }));
+        }
+        Some(ReceiverForm::ByHand(by_hand::ReceiverByHand {
+            disks: self.disk,
+            capacities: self.capacity,
+            like: self.like,
+            listen: self.listen?,
+            state: self.state,
+            pair: self.pair?,
+        }))
+    }
 }
 
 /// `replicator verify-receipt`
@@ -119,22 +179,52 @@ pub fn run() -> ExitCode {
             logging::start("host");
             serve(host::run(args))
         }
-        Command::Source(args) => {
+        Command::VmSource(args) => {
             logging::start("source");
             landfall_io::tune_allocator();
             serve(source::run(args))
         }
-        Command::Receiver(args) => {
-            logging::start("receiver");
+        Command::Receiver(args) => match args.form() {
+            Some(ReceiverForm::Configured(args)) => {
+                logging::start("receiver");
+                landfall_io::tune_allocator();
+                serve(receiver::run(args))
+            }
+            Some(ReceiverForm::ByHand(args)) => {
+                logging::start_for_people();
+                landfall_io::tune_allocator();
+                return by_hand_outcome(serve(by_hand::run_receiver(args)));
+            }
+            None => Err(landfall_api::Problem::bad_request("an argument is missing; see --help")),
+        },
+        Command::Source(args) => {
+            logging::start_for_people();
             landfall_io::tune_allocator();
-            serve(receiver::run(args))
+            return by_hand_outcome(serve(by_hand::run_source(args)));
         }
+        Command::Tap(args) => {
+            logging::start_for_people();
+            landfall_io::tune_allocator();
+            return by_hand_outcome(serve(by_hand::run_tap(args)));
+        }
+        Command::Ctl(args) => return by_hand_outcome(serve(by_hand::run_ctl(args))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
             tracing::error!(code = %problem.code, remedy = problem.remedy, "{}", problem.detail);
             eprintln!("replicator: {}. {}", problem.detail, problem.remedy);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a person at a terminal reads when it did not work.
+fn by_hand_outcome(result: Result<(), landfall_api::Problem>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("replicator: {}.\n  {}", problem.detail, problem.remedy);
             ExitCode::FAILURE
         }
     }

@@ -17,6 +17,19 @@ pub fn start(role: &'static str) {
     tracing::info!(role, version = env!("CARGO_PKG_VERSION"), binary_sha256, "started");
 }
 
+/// Logs for a person at a terminal: plain lines on standard error.
+pub fn start_for_people() {
+    let filter = EnvFilter::try_from_env("REPLICATOR_LOG").unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt()
+        .compact()
+        .with_target(false)
+        .with_ansi(false)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false)
+        .init();
+}
+
 fn binary_sha256() -> Option<String> {
     let bytes = std::fs::read("/proc/self/exe").ok()?;
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &bytes);

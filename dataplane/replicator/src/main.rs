@@ -2,6 +2,7 @@
 //! This file is the command line only; each command lives in its own module.
 
 mod agent;
+mod by_hand;
 mod cli;
 mod durable;
 mod host;

@@ -2,6 +2,7 @@
 //! shadow VM. The engine does the work; this file wires it to TLS, HTTP and the files.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Router;
@@ -13,13 +14,24 @@ use landfall_api::{Code, PrepareDisks, Problem, ReceiverConfig, ReceiverStatus, 
 use landfall_io::Receiver;
 
 use crate::agent::{Agent, AgentSetup, SecretSource, routes, server_config};
-use crate::cli::ReceiverArgs;
 use crate::durable;
 use crate::http::{Answer, Json, answer};
 use crate::listener::{CONTROL_PROTOCOL, DATA_PROTOCOL, DataServer, Port, bind, serve};
 
+/// A receiver as the agent's init starts it.
+pub struct Configured {
+    /// Configuration from the configuration ISO.
+    pub config: PathBuf,
+    /// Address and port for control and data.
+    pub address: SocketAddr,
+    /// Folder that outlives the process.
+    pub state: PathBuf,
+    /// Folder with one link per destination disk, named by its UUID.
+    pub disks: PathBuf,
+}
+
 /// Runs until the process is ended.
-pub async fn run(args: ReceiverArgs) -> Result<(), Problem> {
+pub async fn run(args: Configured) -> Result<(), Problem> {
     let config: ReceiverConfig = durable::read_json(&args.config)?.ok_or_else(|| {
         Problem::new(Code::StorageFailed, format!("{} is not there", args.config.display()))
     })?;
@@ -43,7 +55,18 @@ pub async fn run(args: ReceiverArgs) -> Result<(), Problem> {
         .route("/v1/receiver", get(status))
         .route("/v1/receiver/disks", put(prepare))
         .with_state(Arc::clone(&receiver));
-    let data: DataServer = Arc::new(move |socket, session, peer| {
+    let port = Port {
+        tls: server_config(&agent, &[DATA_PROTOCOL, CONTROL_PROTOCOL])?,
+        control: routes(&agent, control),
+        data: Some(data_server(receiver, source_name)),
+        agent,
+    };
+    serve(bind(args.address).await?, port).await
+}
+
+/// Takes over data connections of exactly one source.
+pub fn data_server(receiver: Arc<Receiver>, source_name: String) -> DataServer {
+    Arc::new(move |socket, session, peer| {
         if peer != source_name {
             tracing::warn!(peer, "a data peer of another migration was refused");
             return;
@@ -51,14 +74,7 @@ pub async fn run(args: ReceiverArgs) -> Result<(), Problem> {
         if let Err(error) = receiver.serve_data(socket, session, &peer) {
             tracing::info!(%error, "a data connection ended");
         }
-    });
-    let port = Port {
-        tls: server_config(&agent, &[DATA_PROTOCOL, CONTROL_PROTOCOL])?,
-        control: routes(&agent, control),
-        data: Some(data),
-        agent,
-    };
-    serve(bind(SocketAddr::new(args.address, args.port)).await?, port).await
+    })
 }
 
 async fn status(State(receiver): State<Arc<Receiver>>) -> Answer<ReceiverStatus> {

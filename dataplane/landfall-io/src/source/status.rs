@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use landfall_api::{
-    ByteCount, Handover as HandoverView, HandoverState, JobDisk, JobState, JobStatus,
+    ByteCount, Handover as HandoverView, HandoverState, JobDisk, JobKind, JobState, JobStatus,
     NotReadyReason, Projection, Rates, Readiness, Uuid,
 };
 use landfall_core::CHUNK;
@@ -96,6 +96,9 @@ fn state(control: &Control, phase: Phase, facts: &Facts) -> JobState {
         Phase::Active => return JobState::Active,
         Phase::RootsEqual | Phase::RootsDiffer => return JobState::Frozen,
         _ => {}
+    }
+    if control.spec.kind == JobKind::Observe {
+        return if control.paused { JobState::Paused } else { JobState::Running };
     }
     if control.tls.is_none() {
         return JobState::AwaitingCertificate;

@@ -240,8 +240,11 @@ impl SourceVm {
     /// runs is refused.
     pub fn ensure_job(&self, id: &Id, spec: JobSpec) -> Result<JobStatus> {
         spec.check()?;
-        if spec.kind != JobKind::Replicate {
-            return Err(Problem::new(Code::UnsupportedKind, "only replicate is supported"));
+        if !matches!(spec.kind, JobKind::Replicate | JobKind::Observe) {
+            return Err(Problem::new(
+                Code::UnsupportedKind,
+                "only replicate and observe are known",
+            ));
         }
         let mut inner = self.inner();
         if let Some(job) = inner.job.clone() {

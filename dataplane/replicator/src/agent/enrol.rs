@@ -7,6 +7,7 @@ use aws_lc_rs::{digest, hmac, rand};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use landfall_api::{AgentStatus, Code, EnrolBegin, EnrolBegun, EnrolComplete, Id, Problem, Uuid};
+use rcgen::KeyPair;
 
 use super::identity::{Agent, KeptCertificate};
 use super::{certificate, verify};
@@ -26,12 +27,15 @@ pub enum SecretSource {
     OptionsFile(PathBuf),
     /// Given at start.
     Given(Vec<u8>),
+    /// There is none: strangers may never connect.
+    None,
 }
 
 impl SecretSource {
     fn read(&self) -> Option<Vec<u8>> {
         match self {
             Self::Given(secret) => Some(secret.clone()),
+            Self::None => None,
             Self::OptionsFile(path) => {
                 let text = std::fs::read(path).ok()?;
                 let options: serde_json::Value = serde_json::from_slice(&text).ok()?;
@@ -93,6 +97,17 @@ impl Agent {
         }
         let proof = BASE64.encode(hmac::sign(&key, &message(AGENT_LABEL)));
         Ok(EnrolBegun { csr_pem, proof: Some(proof) })
+    }
+
+    /// Takes a certificate for its key that `sign` makes: both sides are in one hand.
+    pub fn adopt(
+        &self,
+        authority_pem: &str,
+        sign: impl FnOnce(&KeyPair) -> Result<String, Problem>,
+    ) -> Result<(), Problem> {
+        let certificate_pem = sign(&self.key)?;
+        let request = EnrolComplete { certificate_pem, authority_pem: authority_pem.to_owned() };
+        self.enrol_complete(&request, true).map(drop)
     }
 
     /// Second call, on the connection of the first. The certificate is in force on return.

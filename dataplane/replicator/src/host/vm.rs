@@ -225,7 +225,7 @@ async fn start_source(vm: &Vm) -> Result<UnixStream, Problem> {
     let program = std::env::current_exe().map_err(|error| failed("our own program", error))?;
     let mut command = tokio::process::Command::new(program);
     command
-        .arg("source")
+        .arg("vm-source")
         .args(["--vm-uuid", vm.uuid.as_str()])
         .arg("--state")
         .arg(&vm.folder)

@@ -26,6 +26,13 @@ struct Kept {
     certificate: JobCertificate,
 }
 
+/// Gives the job in a VM's folder a key that was made elsewhere, before it makes its own.
+pub fn keep_key(vm_folder: &Path, pem: &str) -> Result<(), Problem> {
+    let folder = vm_folder.join("job");
+    durable::make_folder(&folder)?;
+    durable::write(&folder.join("key.pem"), pem.as_bytes())
+}
+
 /// The folder of a job.
 pub struct JobFiles {
     folder: PathBuf,

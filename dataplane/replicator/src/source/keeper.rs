@@ -6,20 +6,33 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use landfall_api::{
-    AttachAnswer, AttachRequest, AttachedVm, Code, Id, JobCertificate, JobSpec, JobStatus, Problem,
-    Uuid,
+    AttachAnswer, AttachRequest, AttachedVm, Code, Id, JobCertificate, JobKind, JobSpec, JobStatus,
+    Problem, Uuid,
 };
 use landfall_io::SourceVm;
 use landfall_nbd::{Export, Server};
 
 use super::job_files::{JobFiles, Tls};
-use crate::host::{PassThrough, nbd_socket};
+use crate::host::PassThrough;
+
+/// Where the NBD socket of a disk lies.
+pub type SocketOf = Box<dyn Fn(&Uuid) -> PathBuf + Send + Sync>;
+
+/// Who knows whether the VM's side has its disks open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenKnownBy {
+    /// The hypervisor says so.
+    Hypervisor,
+    /// Nobody: they count as open while an NBD client is connected.
+    Clients,
+}
 
 /// Everything of one VM.
 pub struct Keeper {
     /// The engine, for commands that need nothing else.
     pub engine: Arc<SourceVm>,
-    sockets: PathBuf,
+    socket_of: SocketOf,
+    open_known_by: OpenKnownBy,
     vm: Uuid,
     files: JobFiles,
     state: Mutex<State>,
@@ -33,10 +46,16 @@ struct State {
 
 impl Keeper {
     /// Takes up what an earlier process left: the same disks on the same sockets, the same job.
-    pub fn open(folder: &Path, sockets: &Path, vm: Uuid) -> Result<Arc<Self>, Problem> {
+    pub fn open(
+        folder: &Path,
+        vm: Uuid,
+        socket_of: SocketOf,
+        open_known_by: OpenKnownBy,
+    ) -> Result<Arc<Self>, Problem> {
         let keeper = Arc::new(Self {
             engine: SourceVm::open(&engine_folder(folder), vm.clone())?,
-            sockets: sockets.to_owned(),
+            socket_of,
+            open_known_by,
             vm,
             files: JobFiles::within(folder),
             state: Mutex::default(),
@@ -58,7 +77,7 @@ impl Keeper {
 
     fn serve(&self, state: &mut State, disk: &Uuid, tap: Arc<dyn Export>) -> Result<(), Problem> {
         if !state.servers.contains_key(disk) {
-            let server = Server::start(&nbd_socket(&self.sockets, &self.vm, disk), tap)
+            let server = Server::start(&(self.socket_of)(disk), tap)
                 .map_err(|error| Problem::storage("the NBD socket", &error))?;
             state.servers.insert(disk.clone(), server);
         }
@@ -81,7 +100,7 @@ impl Keeper {
         let tap = self.engine.attach(disk, path, request.capacity_bytes.0)?;
         self.serve(&mut state, disk, tap)?;
         tracing::info!(%disk, path = %path.display(), "attached");
-        let nbd_socket = nbd_socket(&self.sockets, &self.vm, disk);
+        let nbd_socket = (self.socket_of)(disk);
         Ok(AttachAnswer { nbd_socket: nbd_socket.to_string_lossy().into_owned() })
     }
 
@@ -150,10 +169,50 @@ impl Keeper {
 
     fn status_in(&self, state: &State, job: &Id) -> Result<JobStatus, Problem> {
         let mut status = self.engine.status(job)?;
-        if state.tls.as_ref().is_none_or(Tls::ends_soon) {
+        let wants_tls = status.kind != JobKind::Observe;
+        if wants_tls && state.tls.as_ref().is_none_or(Tls::ends_soon) {
             status.csr_pem = Some(self.files.request(job)?);
         }
         Ok(status)
+    }
+
+    /// The job, if there is one.
+    pub fn jobs(&self) -> Result<Vec<JobStatus>, Problem> {
+        self.engine.job().map(|(job, _)| self.status(&job)).into_iter().collect()
+    }
+
+    /// Begins the hand-over.
+    pub fn freeze(&self, job: &Id, generation: u64, token: u64) -> Result<JobStatus, Problem> {
+        self.look_for_clients()?;
+        self.engine.freeze(job, generation, token)
+    }
+
+    /// Seals the source and makes the receiver the owner.
+    pub fn hand_over(&self, job: &Id, generation: u64, token: u64) -> Result<JobStatus, Problem> {
+        self.look_for_clients()?;
+        let status = self.engine.hand_over(job, generation, token)?;
+        if self.open_known_by == OpenKnownBy::Clients {
+            self.lock().servers.clear();
+        }
+        Ok(status)
+    }
+
+    /// Without a hypervisor, the disks are closed when nobody is connected. Who connects later
+    /// and writes cancels the freeze, or meets the seal.
+    fn look_for_clients(&self) -> Result<(), Problem> {
+        if self.open_known_by == OpenKnownBy::Hypervisor {
+            return Ok(());
+        }
+        let state = self.lock();
+        let busy = state.servers.values().find(|server| server.client_count() > 0);
+        if let Some(server) = busy {
+            let what = format!("an NBD client is connected to {}", server.path().display());
+            return Err(Problem {
+                remedy: "Shut the guest down or disconnect the client, then ask again.".into(),
+                ..Problem::new(Code::NotClosed, what)
+            });
+        }
+        self.engine.set_open(false)
     }
 
     /// Ends the job and forgets it with its key.

@@ -32,6 +32,7 @@ pub fn routes(keeper: &Arc<Keeper>) -> Router {
             .route("/v1/detach", post(detach))
             .route("/v1/closed", post(closed))
             .route("/v1/attachments", get(attachments))
+            .route("/v1/jobs", get(jobs))
             .route("/v1/jobs/{job}", put(put_job).get(status).delete(delete_job))
             .route("/v1/jobs/{job}/certificate", put(put_certificate))
             .route("/v1/jobs/{job}/dials", put(put_dials))
@@ -79,6 +80,10 @@ async fn put_job(
     Json(spec): Json<JobSpec>,
 ) -> Answer<JobStatus> {
     answer(move || keeper.put_job(&job, spec)).await
+}
+
+async fn jobs(State(keeper): Keep) -> Answer<Vec<JobStatus>> {
+    answer(move || keeper.jobs()).await
 }
 
 async fn status(State(keeper): Keep, JobId(job): JobId) -> Answer<JobStatus> {
@@ -135,7 +140,7 @@ async fn freeze(
     JobId(job): JobId,
     Json(body): Json<TokenBody>,
 ) -> Answer<JobStatus> {
-    answer(move || keeper.engine.freeze(&job, body.generation, body.token)).await
+    answer(move || keeper.freeze(&job, body.generation, body.token)).await
 }
 
 async fn hand_over(
@@ -143,7 +148,7 @@ async fn hand_over(
     JobId(job): JobId,
     Json(body): Json<TokenBody>,
 ) -> Answer<JobStatus> {
-    answer(move || keeper.engine.hand_over(&job, body.generation, body.token)).await
+    answer(move || keeper.hand_over(&job, body.generation, body.token)).await
 }
 
 async fn unfreeze(

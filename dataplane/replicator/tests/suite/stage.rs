@@ -138,7 +138,7 @@ fn source_pids(folder: &Path) -> Vec<u32> {
         let Ok(pid) = entry.file_name().to_string_lossy().parse() else { continue };
         let Ok(line) = std::fs::read(entry.path().join("cmdline")) else { continue };
         let line = String::from_utf8_lossy(&line).into_owned();
-        if line.contains("\0source\0") && line.contains(&wanted) {
+        if line.contains("\0vm-source\0") && line.contains(&wanted) {
             pids.push(pid);
         }
     }
