@@ -1,33 +1,40 @@
-//! Transmission phase of one client. A few threads share the connection: one waits for the
-//! next request while others carry theirs out, which keeps the latency of a single request low.
-//! Memory per connection is bounded; when the server ends, nothing is answered any more.
+//! Transmission phase of one client. One thread reads and carries out by itself what takes
+//! microseconds; whatever may wait is done after the reading was handed on (`line.rs`). Memory
+//! per connection is bounded; when the server ends, nothing is answered any more.
 
-use std::io::{self, Write};
-use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Scope;
+use std::time::{Duration, Instant};
 
+use crate::caller;
 use crate::export::Export;
 use crate::handshake::{ALLOCATION_CONTEXT_ID, Agreed, PAYLOAD_BYTES_MAX};
 use crate::input::Input;
+use crate::line::Line;
 use crate::protocol::*;
 
-/// Threads per connection: enough that reads pass while a write is being paced.
-const THREADS: usize = 4;
 /// Larger payloads move in pieces of this size, so that a thread needs no larger buffer.
-const PIECE_BYTES: usize = 1 << 20;
+const PIECE_BYTES: usize = 256 << 10;
+/// What is no longer than this is carried out by the reader, if it need not wait.
+const QUICK_BYTES: usize = 32 << 10;
+/// A write that took the reader this long shows that writes wait: for a while others read on
+/// while one is carried out.
+const QUICK_TIME_MAX: Duration = Duration::from_millis(2);
+const SLOW_FOR: Duration = Duration::from_secs(1);
 /// Most extents in one block status answer.
 const EXTENTS_MAX: usize = 1024;
 
 /// One connection after its handshake.
 pub struct Connection<'a> {
-    pub export: &'a dyn Export,
-    pub agreed: Agreed,
-    /// Set when the server ends: answers are withheld from then on.
-    pub ending: &'a AtomicBool,
-    /// Held by whoever needs a buffer larger than a piece: one such buffer per server.
-    pub large: &'a Mutex<()>,
-    pub output: Mutex<UnixStream>,
+    export: &'a dyn Export,
+    agreed: Agreed,
+    line: Arc<Line>,
+    input: Mutex<Input>,
+    begun: Instant,
+    /// Nanoseconds after `begun` until which writes count as slow.
+    slow_until_ns: AtomicU64,
 }
 
 /// What became of a request.
@@ -40,85 +47,139 @@ enum Outcome {
     Answered,
 }
 
-/// Serves requests until the client leaves, breaks the protocol or the server ends.
-pub fn transmit(connection: &Connection<'_>, input: Input) {
-    let input = Mutex::new(Some(input));
-    std::thread::scope(|scope| {
-        for _ in 0..THREADS {
-            scope.spawn(|| {
-                let mut buffer = Vec::new();
-                while let Some(guard) = lock(&input).filter_open() {
-                    if connection.one(guard, &mut buffer).is_err() {
-                        // Nobody reads on after a broken stream; the others see it closed.
-                        let _ = lock(&connection.output).shutdown(std::net::Shutdown::Both);
-                        *lock(&input) = None;
+/// How a connection goes on after a request.
+#[derive(PartialEq, Eq)]
+enum Next {
+    Request,
+    Goodbye,
+}
+
+impl<'a> Connection<'a> {
+    pub fn new(export: &'a dyn Export, agreed: Agreed, line: Line, input: Input) -> Self {
+        Self {
+            export,
+            agreed,
+            line: Arc::new(line),
+            input: Mutex::new(input),
+            begun: Instant::now(),
+            slow_until_ns: AtomicU64::new(0),
+        }
+    }
+
+    /// Serves requests until the client leaves, breaks the protocol or the server ends.
+    pub fn transmit(&self) {
+        std::thread::scope(|scope| self.work(scope));
+    }
+
+    fn work<'s>(&'s self, scope: &'s Scope<'s, '_>) {
+        let mut buffer = Vec::new();
+        caller::enter(&self.line);
+        while self.line.take_turn() {
+            if self.line.wants_thread() {
+                scope.spawn(move || self.work(scope));
+            }
+            caller::begin_reading();
+            loop {
+                match self.one(&mut buffer) {
+                    Ok(Next::Request) if caller::reads() => {}
+                    Ok(Next::Request) => break,
+                    Ok(Next::Goodbye) => {
+                        self.line.close(false);
+                        break;
+                    }
+                    Err(_) => {
+                        // Nobody reads on after a broken stream.
+                        self.line.close(true);
+                        break;
                     }
                 }
-            });
+            }
         }
-    });
-}
-
-type InputGuard<'a> = MutexGuard<'a, Option<Input>>;
-
-trait FilterOpen<'a> {
-    fn filter_open(self) -> Option<InputGuard<'a>>;
-}
-
-impl<'a> FilterOpen<'a> for InputGuard<'a> {
-    fn filter_open(self) -> Option<InputGuard<'a>> {
-        self.is_some().then_some(self)
+        caller::leave();
     }
-}
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Connection<'_> {
     /// Takes one request off the stream, carries it out and answers. An error ends the connection.
-    fn one(&self, mut guard: InputGuard<'_>, buffer: &mut Vec<u8>) -> io::Result<()> {
+    fn one(&self, buffer: &mut Vec<u8>) -> io::Result<Next> {
         let closed = || io::Error::from(io::ErrorKind::ConnectionAborted);
-        let input = guard.as_mut().ok_or_else(closed)?;
+        let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
         let request = Request::parse(&input.array()?).ok_or_else(closed)?;
         let payload = matches!(request.command, CMD_READ | CMD_WRITE);
-        if payload && request.len > PAYLOAD_BYTES_MAX || request.command == CMD_DISCONNECT {
+        if payload && request.len > PAYLOAD_BYTES_MAX {
             return Err(closed());
         }
         let len = request.len as usize;
         let outcome = match request.command {
-            CMD_WRITE if !request.fits(self.export.size()) => {
+            CMD_DISCONNECT => return Ok(Next::Goodbye),
+            CMD_WRITE if request.refused(self.export.size()).is_some() => {
                 input.discard(len)?;
-                drop(guard);
-                Outcome::Failed(if request.len == 0 { EINVAL } else { ENOSPC })
+                drop(input);
+                Outcome::Failed(request.refused(self.export.size()).unwrap_or(EINVAL))
             }
-            CMD_WRITE if len > PIECE_BYTES => self.write_pieces(guard, &request, buffer)?,
+            CMD_WRITE if len > PIECE_BYTES => {
+                self.line.output.flush()?;
+                let result = self.write_pieces(&mut input, &request, buffer);
+                drop(input);
+                result?
+            }
             CMD_WRITE => {
                 buffer.resize(len, 0);
                 input.read_exact(buffer)?;
-                drop(guard);
-                let fua = request.flags & FLAG_FUA != 0;
-                outcome(self.export.write_at(buffer, request.offset, fua))?
+                let more = input.has_request();
+                drop(input);
+                return self.write(&request, buffer, more).map(|()| Next::Request);
             }
             _ => {
-                drop(guard);
-                self.without_payload(&request, buffer)?
+                let more = input.has_request();
+                drop(input);
+                self.without_payload(&request, buffer, more)?
             }
         };
+        self.answer_in_time(&request, outcome, false).map(|()| Next::Request)
+    }
+
+    fn answer(&self, request: &Request, outcome: Outcome, more: bool) -> io::Result<()> {
+        let more = more && caller::reads();
         match outcome {
-            Outcome::Done => self.answer(&request, 0, &[]),
-            Outcome::Failed(errno) => self.answer(&request, errno, &[]),
+            Outcome::Done => self.line.output.success(&request.cookie, more),
+            Outcome::Failed(errno) => self.line.output.error(&request.cookie, errno),
             Outcome::Answered => Ok(()),
         }
     }
 
+    fn write(&self, request: &Request, data: &[u8], more: bool) -> io::Result<()> {
+        let fua = request.flags & FLAG_FUA != 0;
+        let start = Instant::now();
+        let now_ns = (start - self.begun).as_nanos() as u64;
+        if fua || data.len() > QUICK_BYTES || now_ns < self.slow_until_ns.load(Ordering::Relaxed) {
+            caller::about_to_wait();
+        }
+        let outcome = outcome(self.export.write_at(data, request.offset, fua))?;
+        if caller::reads() && start.elapsed() > QUICK_TIME_MAX {
+            let until = start.elapsed() + SLOW_FOR + (start - self.begun);
+            self.slow_until_ns.store(until.as_nanos() as u64, Ordering::Relaxed);
+        }
+        self.answer_in_time(request, outcome, more)
+    }
+
+    /// Answers when the export says: at once, or after its delay.
+    fn answer_in_time(&self, request: &Request, outcome: Outcome, more: bool) -> io::Result<()> {
+        let delay = caller::take_delay();
+        if !delay.is_zero() && matches!(outcome, Outcome::Done) {
+            if self.line.success_later(request.cookie, delay) {
+                return Ok(());
+            }
+            caller::about_to_wait();
+            std::thread::sleep(delay);
+        }
+        self.answer(request, outcome, more)
+    }
+
     fn write_pieces(
         &self,
-        mut guard: InputGuard<'_>,
+        input: &mut Input,
         request: &Request,
         buffer: &mut Vec<u8>,
     ) -> io::Result<Outcome> {
-        let input = guard.as_mut().ok_or(io::ErrorKind::ConnectionAborted)?;
         let (mut at, end) = (request.offset, request.offset + u64::from(request.len));
         let mut result = Outcome::Done;
         while at < end {
@@ -126,31 +187,41 @@ impl Connection<'_> {
             buffer.resize(count as usize, 0);
             input.read_exact(buffer)?;
             if matches!(result, Outcome::Done) {
-                let fua = request.flags & FLAG_FUA != 0 && at + count == end;
-                result = outcome(self.export.write_at(buffer, at, fua))?;
+                result = outcome(self.export.write_at(buffer, at, false))?;
             }
             at += count;
         }
-        // Only the last piece carried FUA; it covers its own bytes, the rest needs a flush.
         if matches!(result, Outcome::Done) && request.flags & FLAG_FUA != 0 {
             result = outcome(self.export.flush())?;
         }
         Ok(result)
     }
 
-    fn without_payload(&self, request: &Request, buffer: &mut Vec<u8>) -> io::Result<Outcome> {
+    fn without_payload(
+        &self,
+        request: &Request,
+        buffer: &mut Vec<u8>,
+        more: bool,
+    ) -> io::Result<Outcome> {
         let (offset, len) = (request.offset, u64::from(request.len));
         let fua = request.flags & FLAG_FUA != 0;
-        if request.command == CMD_FLUSH {
-            return outcome(self.export.flush());
+        if let Some(errno) = request.refused(self.export.size()) {
+            return Ok(Outcome::Failed(errno));
         }
-        if !request.fits(self.export.size()) {
-            let no_space = request.command == CMD_WRITE_ZEROES && len > 0;
-            return Ok(Outcome::Failed(if no_space { ENOSPC } else { EINVAL }));
+        if request.command == CMD_READ && len <= QUICK_BYTES as u64 {
+            buffer.resize(len as usize, 0);
+            if self.export.read_now(buffer, offset) {
+                let more = more && caller::reads();
+                self.line.output.data(&request.cookie, offset, buffer, more)?;
+                return Ok(Outcome::Answered);
+            }
         }
+        caller::about_to_wait();
         match request.command {
+            CMD_FLUSH => outcome(self.export.flush()),
             CMD_READ => self.read(request, buffer),
             CMD_TRIM => outcome(self.export.trim(offset, len, fua)),
+            CMD_CACHE => outcome(self.export.cache(offset, len)),
             CMD_WRITE_ZEROES => {
                 let may_trim = request.flags & FLAG_NO_HOLE == 0;
                 outcome(self.export.write_zeroes(offset, len, may_trim, fua))
@@ -162,39 +233,40 @@ impl Connection<'_> {
 
     fn read(&self, request: &Request, buffer: &mut Vec<u8>) -> io::Result<Outcome> {
         let len = request.len as usize;
-        if self.agreed.structured && request.flags & FLAG_DF == 0 {
-            return self.read_chunks(request, buffer);
-        }
-        // A simple reply says first whether all of it succeeded, so all of it is read before.
-        let large = (len > PIECE_BYTES).then(|| lock(self.large));
-        let mut own = Vec::new();
-        let target = if large.is_some() { &mut own } else { buffer };
-        target.resize(len, 0);
-        match outcome(self.export.read_at(target, request.offset))? {
-            Outcome::Done if self.agreed.structured => {
-                self.chunk(request, CHUNK_DONE, CHUNK_DATA, &request.offset.to_be_bytes(), target)?;
-                Ok(Outcome::Answered)
-            }
-            Outcome::Done => {
-                self.answer(request, 0, target)?;
-                Ok(Outcome::Answered)
-            }
-            failed => Ok(failed),
-        }
-    }
-
-    fn read_chunks(&self, request: &Request, buffer: &mut Vec<u8>) -> io::Result<Outcome> {
-        let (mut at, end) = (request.offset, request.offset + u64::from(request.len));
-        while at < end {
-            let count = (end - at).min(PIECE_BYTES as u64);
-            buffer.resize(count as usize, 0);
-            if let Outcome::Failed(errno) = outcome(self.export.read_at(buffer, at))? {
+        let in_chunks = self.agreed.structured && request.flags & FLAG_DF == 0;
+        let mut at = 0;
+        // One answer says first whether all of it succeeds, so all of it is read before.
+        while at < len {
+            let count = (len - at).min(PIECE_BYTES);
+            buffer.resize(count, 0);
+            let from = request.offset + at as u64;
+            if let Outcome::Failed(errno) = outcome(self.export.read_at(buffer, from))? {
                 return Ok(Outcome::Failed(errno));
             }
-            let done = if at + count == end { CHUNK_DONE } else { 0 };
-            self.chunk(request, done, CHUNK_DATA, &at.to_be_bytes(), buffer)?;
             at += count;
+            if in_chunks {
+                let done = if at == len { CHUNK_DONE } else { 0 };
+                let kind = (done, CHUNK_DATA);
+                self.line.output.chunk(
+                    &request.cookie,
+                    kind,
+                    &from.to_be_bytes(),
+                    buffer,
+                    false,
+                )?;
+            }
         }
+        if in_chunks {
+            return Ok(Outcome::Answered);
+        }
+        if len <= PIECE_BYTES {
+            self.line.output.data(&request.cookie, request.offset, buffer, false)?;
+            return Ok(Outcome::Answered);
+        }
+        buffer.resize(PIECE_BYTES, 0);
+        let range = (request.offset, len);
+        let read = |piece: &mut [u8], from| self.export.read_at(piece, from);
+        self.line.output.data_in_pieces(&request.cookie, range, buffer, read)?;
         Ok(Outcome::Answered)
     }
 
@@ -219,64 +291,9 @@ impl Connection<'_> {
             answer.extend((hole | zero).to_be_bytes());
             left -= count;
         }
-        self.chunk(request, CHUNK_DONE, CHUNK_BLOCK_STATUS, &[], &answer)?;
+        let kind = (CHUNK_DONE, CHUNK_BLOCK_STATUS);
+        self.line.output.chunk(&request.cookie, kind, &[], &answer, false)?;
         Ok(Outcome::Answered)
-    }
-
-    fn answer(&self, request: &Request, errno: u32, data: &[u8]) -> io::Result<()> {
-        if self.agreed.structured {
-            if errno == 0 {
-                return self.chunk(request, CHUNK_DONE, CHUNK_NONE, &[], &[]);
-            }
-            let mut error = errno.to_be_bytes().to_vec();
-            error.extend(0u16.to_be_bytes());
-            return self.chunk(request, CHUNK_DONE, CHUNK_ERROR, &[], &error);
-        }
-        let mut header = [0; 16];
-        header[..4].copy_from_slice(&SIMPLE_REPLY_MAGIC.to_be_bytes());
-        header[4..8].copy_from_slice(&errno.to_be_bytes());
-        header[8..].copy_from_slice(&request.cookie);
-        self.send(&header, data)
-    }
-
-    fn chunk(
-        &self,
-        request: &Request,
-        flags: u16,
-        kind: u16,
-        prefix: &[u8],
-        data: &[u8],
-    ) -> io::Result<()> {
-        let mut header = Vec::with_capacity(28);
-        header.extend(STRUCTURED_REPLY_MAGIC.to_be_bytes());
-        header.extend(flags.to_be_bytes());
-        header.extend(kind.to_be_bytes());
-        header.extend(request.cookie);
-        header.extend(((prefix.len() + data.len()) as u32).to_be_bytes());
-        header.extend(prefix);
-        self.send(&header, data)
-    }
-
-    fn send(&self, header: &[u8], data: &[u8]) -> io::Result<()> {
-        let mut output = lock(&self.output);
-        if self.ending.load(Ordering::SeqCst) {
-            return Err(io::ErrorKind::ConnectionAborted.into());
-        }
-        let mut slices = [io::IoSlice::new(header), io::IoSlice::new(data)];
-        let mut left = &mut slices[..];
-        let mut total = header.len() + data.len();
-        while total > 0 {
-            match output.write_vectored(left) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => {
-                    total -= count;
-                    io::IoSlice::advance_slices(&mut left, count);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
 //! What an NBD server serves: a block device of fixed size. Implementations are called by
-//! many threads at once and must not keep the caller waiting for anything but the disk.
+//! many threads at once and must not keep the caller waiting for anything but the disk. Before
+//! they wait they say so with [`crate::about_to_wait`]; writes of ordinary size need not.
 
 use std::io;
 
@@ -24,11 +25,22 @@ pub trait Export: Send + Sync {
     /// Size in bytes; does not change while the export lives.
     fn size(&self) -> u64;
 
+    /// Fills `buf` from `offset` if that needs no waiting for the disk; whether it did is the
+    /// answer. Any trouble is a no: `read_at` finds it again and says what it is.
+    fn read_now(&self, _buf: &mut [u8], _offset: u64) -> bool {
+        false
+    }
+
     /// Fills `buf` from `offset`.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
 
     /// Writes all of `data`; with `fua` it is durable on return.
     fn write_at(&self, data: &[u8], offset: u64, fua: bool) -> io::Result<()>;
+
+    /// The range will be read soon. Only a hint.
+    fn cache(&self, _offset: u64, _len: u64) -> io::Result<()> {
+        Ok(())
+    }
 
     /// Makes every write that returned before this call durable, whichever thread made it.
     fn flush(&self) -> io::Result<()>;

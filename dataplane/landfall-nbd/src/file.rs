@@ -58,9 +58,33 @@ fn unsupported(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::ENODEV))
 }
 
+/// Fills `buf` from the page cache; false when any of it is not there, or the file system
+/// cannot tell.
+pub fn read_cached(file: &File, buf: &mut [u8], offset: u64) -> bool {
+    let part = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
+    // SAFETY: the vector has one part, which is `buf`; the descriptor is open.
+    let count =
+        unsafe { libc::preadv2(file.as_raw_fd(), &part, 1, offset as i64, libc::RWF_NOWAIT) };
+    usize::try_from(count).is_ok_and(|count| count == buf.len())
+}
+
+/// Lets the kernel read a range ahead.
+pub fn read_soon(file: &File, offset: u64, len: u64) -> io::Result<()> {
+    let advice = libc::POSIX_FADV_WILLNEED;
+    // SAFETY: a plain system call on an open descriptor.
+    match unsafe { libc::posix_fadvise(file.as_raw_fd(), offset as i64, len as i64, advice) } {
+        0 | libc::ESPIPE | libc::EINVAL => Ok(()),
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
 impl Export for FileExport {
     fn size(&self) -> u64 {
         self.size
+    }
+
+    fn read_now(&self, buf: &mut [u8], offset: u64) -> bool {
+        read_cached(&self.file, buf, offset)
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
@@ -70,6 +94,10 @@ impl Export for FileExport {
     fn write_at(&self, data: &[u8], offset: u64, fua: bool) -> io::Result<()> {
         self.file.write_all_at(data, offset)?;
         self.finish(fua)
+    }
+
+    fn cache(&self, offset: u64, len: u64) -> io::Result<()> {
+        read_soon(&self.file, offset, len)
     }
 
     fn flush(&self) -> io::Result<()> {

@@ -3,15 +3,19 @@
 //! It never answers a client with an error because it is ending: it closes the socket.
 //! Start reading in `server.rs`.
 
+mod caller;
 mod connection;
 mod export;
 mod file;
 mod handshake;
 mod input;
+mod line;
+mod output;
 #[allow(missing_docs)]
 mod protocol;
 mod server;
 
+pub use caller::{about_to_wait, answer_after};
 pub use export::{Export, Extent};
-pub use file::FileExport;
+pub use file::{FileExport, read_cached, read_soon};
 pub use server::Server;

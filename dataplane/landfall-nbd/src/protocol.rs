@@ -33,8 +33,8 @@ pub const REP_ERR_UNKNOWN: u32 = 0x8000_0006;
 pub const INFO_EXPORT: u16 = 0;
 pub const INFO_BLOCK_SIZE: u16 = 3;
 
-/// has flags, flush, FUA, trim, write zeroes, multi-conn.
-pub const EXPORT_FLAGS: u16 = 1 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 8;
+/// has flags, flush, FUA, trim, write zeroes, multi-conn, cache. Resize is not offered.
+pub const EXPORT_FLAGS: u16 = 1 | 1 << 2 | 1 << 3 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 10;
 /// Added when structured replies are on: "do not fragment".
 pub const EXPORT_FLAG_DF: u16 = 1 << 7;
 
@@ -43,6 +43,7 @@ pub const CMD_WRITE: u16 = 1;
 pub const CMD_DISCONNECT: u16 = 2;
 pub const CMD_FLUSH: u16 = 3;
 pub const CMD_TRIM: u16 = 4;
+pub const CMD_CACHE: u16 = 5;
 pub const CMD_WRITE_ZEROES: u16 = 6;
 pub const CMD_BLOCK_STATUS: u16 = 7;
 
@@ -98,6 +99,26 @@ impl Request {
     pub fn fits(&self, size: u64) -> bool {
         let end = self.offset.checked_add(u64::from(self.len));
         self.len > 0 && end.is_some_and(|end| end <= size)
+    }
+
+    /// The error that the header alone earns on a disk of `size` bytes, if any. Unknown commands
+    /// and flags are errors; an unknown command carries no payload.
+    pub fn refused(&self, size: u64) -> Option<u32> {
+        let known = match self.command {
+            CMD_READ => FLAG_FUA | FLAG_DF,
+            CMD_WRITE_ZEROES => FLAG_FUA | FLAG_NO_HOLE,
+            CMD_BLOCK_STATUS => FLAG_FUA | FLAG_REQ_ONE,
+            CMD_WRITE | CMD_FLUSH | CMD_TRIM | CMD_CACHE => FLAG_FUA,
+            _ => return Some(EINVAL),
+        };
+        let grows = matches!(self.command, CMD_WRITE | CMD_WRITE_ZEROES) && self.len > 0;
+        if self.flags & !known != 0 {
+            Some(EINVAL)
+        } else if self.command == CMD_FLUSH || self.fits(size) {
+            None
+        } else {
+            Some(if grows { ENOSPC } else { EINVAL })
+        }
     }
 }
 

@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::connection::{Connection, transmit};
+use crate::connection::Connection;
 use crate::export::Export;
 use crate::handshake::negotiate;
 use crate::input::Input;
+use crate::line::Line;
+use crate::output::Output;
 
 /// Most clients of one export at a time.
 const CLIENTS_MAX: usize = 16;
@@ -35,7 +37,6 @@ struct Shared {
     export: Arc<dyn Export>,
     ending: AtomicBool,
     clients: Mutex<Vec<Client>>,
-    large: Mutex<()>,
 }
 
 struct Client {
@@ -54,12 +55,8 @@ impl Server {
         }
         let listener = Arc::new(UnixListener::bind(path)?);
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-        let shared = Arc::new(Shared {
-            export,
-            ending: AtomicBool::new(false),
-            clients: Mutex::default(),
-            large: Mutex::default(),
-        });
+        let shared =
+            Arc::new(Shared { export, ending: AtomicBool::new(false), clients: Mutex::default() });
         let acceptor = {
             let (listener, shared) = (Arc::clone(&listener), Arc::clone(&shared));
             std::thread::Builder::new()
@@ -152,18 +149,17 @@ fn admit(shared: &Arc<Shared>, stream: UnixStream) -> io::Result<()> {
     Ok(())
 }
 
-fn serve(shared: &Shared, ending: &AtomicBool, stream: &UnixStream) -> io::Result<()> {
+fn serve(shared: &Shared, ending: &Arc<AtomicBool>, stream: &UnixStream) -> io::Result<()> {
     let export = &*shared.export;
     let mut output = stream.try_clone()?;
     let mut input = Input::new(stream.try_clone()?);
-    stream.set_read_timeout(Some(HANDSHAKE_TIME_MAX))?;
     stream.set_write_timeout(Some(ANSWER_TIME_MAX))?;
+    input.set_deadline(Some(Instant::now() + HANDSHAKE_TIME_MAX))?;
     let Some(agreed) = negotiate(&mut input, &mut output, export.size())? else { return Ok(()) };
-    stream.set_read_timeout(None)?;
+    input.set_deadline(None)?;
     tracing::info!(structured = agreed.structured, "NBD client connected");
-    let connection =
-        Connection { export, agreed, ending, large: &shared.large, output: Mutex::new(output) };
-    transmit(&connection, input);
+    let line = Line::new(Output::new(output, Arc::clone(ending), agreed.structured));
+    Connection::new(export, agreed, line, input).transmit();
     tracing::info!("NBD client gone");
     Ok(())
 }
