@@ -14,6 +14,7 @@ mod meter;
 mod receiver;
 mod slots;
 mod source;
+pub mod stats;
 
 pub use allocator::tune_allocator;
 pub use receiver::Receiver;

@@ -12,9 +12,11 @@ use landfall_core::tree::{Hash, hash};
 use landfall_core::{CHUNK, Extent, UNIT};
 
 use crate::Result;
+use crate::clock::now_ns;
 use crate::disk_file::DiskFile;
 use crate::fault;
 use crate::have_file::HaveFile;
+use crate::stats::DestinationStages;
 
 pub(super) struct Destination {
     pub(super) pair: DiskPair,
@@ -22,6 +24,7 @@ pub(super) struct Destination {
     pub(super) book: Mutex<ReceiverDisk>,
     map: Mutex<HaveFile>,
     written: AtomicU64,
+    pub(super) stages: DestinationStages,
 }
 
 impl Destination {
@@ -51,6 +54,7 @@ impl Destination {
             book: Mutex::new(book),
             map: Mutex::new(map),
             written: AtomicU64::new(0),
+            stages: DestinationStages::default(),
         })))
     }
 
@@ -62,9 +66,11 @@ impl Destination {
     }
 
     pub(super) fn apply_data(&self, extent: Extent, data: &[u8]) -> io::Result<()> {
+        let start = now_ns();
         let written = fault::point("apply-write")
             .and_then(|()| self.file.write(data, extent.off))
             .and_then(|()| fault::point("apply-done"));
+        self.stages.apply.passed(start, extent.len);
         self.written.fetch_add(extent.len, Relaxed);
         self.note(extent, written, true)
     }
@@ -93,6 +99,7 @@ impl Destination {
         if !self.book.lock().expect("book").begin_flush() {
             return Ok(());
         }
+        let start = now_ns();
         if let Err(error) = fault::point("data-sync").and_then(|()| self.file.sync()) {
             self.book.lock().expect("book").flush_failed();
             return Err(error);
@@ -102,7 +109,9 @@ impl Destination {
             let changed = book.flushed();
             changed.into_iter().map(|page| (page, page_bytes(book.have(), page))).collect()
         };
-        self.map.lock().expect("map").store(&pages)
+        let stored = self.map.lock().expect("map").store(&pages);
+        self.stages.flush.passed(start, 0);
+        stored
     }
 
     /// Takes the hash of one stale chunk from the disk: of any, or of one that is all durable.

@@ -13,6 +13,7 @@ use super::disk::SourceDiskIo;
 use super::session::Session;
 use crate::clock::{now_ns, now_text};
 use crate::meter::Meter;
+use crate::stats::{DiskStages, JobStages};
 
 /// What the connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,7 @@ pub(super) struct JobDiskIo {
     pub(super) wire: AtomicU64,
     pub(super) skipped: AtomicU64,
     pub(super) compared: AtomicU64,
+    pub(super) stages: DiskStages,
 }
 
 /// What changes by commands and by what happens to the connection.
@@ -72,6 +74,7 @@ pub(super) struct Job {
     pub(super) durable: Meter,
     pub(super) pace: Mutex<Pace>,
     pub(super) remote_stale_chunks: AtomicU32,
+    pub(super) stages: JobStages,
     pub(super) threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
 }
 
@@ -116,6 +119,7 @@ impl Job {
             durable: Meter::default(),
             pace: Mutex::new(Pace::default()),
             remote_stale_chunks: AtomicU32::new(0),
+            stages: JobStages::default(),
             threads: Mutex::new(Vec::new()),
         });
         job.apply_limit();
@@ -203,7 +207,9 @@ impl Job {
             return Some(bucket.extent_max());
         }
         let wait = Duration::from_nanos(wait).min(Duration::from_millis(100));
+        let start = now_ns();
         drop(self.bucket_changed.wait_timeout(bucket, wait).expect("bucket"));
+        self.stages.limit_wait.passed(start, 0);
         None
     }
 

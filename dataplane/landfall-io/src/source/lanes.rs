@@ -169,6 +169,7 @@ fn send_extent(
         let mut book = disk.disk.book.lock().expect("book");
         book.tree_mut().begin(whole.start)
     });
+    let start = now_ns();
     if let Err(error) = disk.disk.file.read(buf, extent.off) {
         let mut book = disk.disk.book.lock().expect("book");
         hashing.into_iter().for_each(|hashing| book.tree_mut().abandon(hashing));
@@ -176,12 +177,15 @@ fn send_extent(
         session.end_with("SOURCE_STORAGE_FAILED", format!("A source disk cannot be read: {error}"));
         return Err(error);
     }
+    disk.stages.read.passed(start, extent.len);
+    let start = now_ns();
     let pieces = pieces(extent, buf);
     let taken = hashing.map(|hashing| hashing.of_chunk(buf));
     let hashes: Vec<Hash> = match (pieces.as_slice(), taken.as_ref().and_then(Taken::whole)) {
         ([_], Some(whole)) => vec![whole],
         _ => pieces.iter().map(|piece| piece.hash(buf)).collect(),
     };
+    disk.stages.hash.passed(start, extent.len);
     if let Some(taken) = taken {
         disk.disk.book.lock().expect("book").tree_mut().put(&taken);
     }
@@ -227,6 +231,7 @@ fn send_frames(
     let sent = Sent { disk: index, ticket: pick.ticket, bytes, at_ns: now_ns() };
     link.send(frames, |queue| queue.completes(sent))?;
     let disk = &job.disks[index];
+    disk.stages.send.passed(sent.at_ns, bytes);
     let wire = bytes + frames.iter().map(|f| (HEADER_LEN + f.prefix.len()) as u64).sum::<u64>();
     disk.sent.fetch_add(bytes, Relaxed);
     disk.wire.fetch_add(wire, Relaxed);
@@ -385,6 +390,7 @@ fn acknowledged(
     let mut bytes = 0;
     for sent in done {
         job.disks[sent.disk].disk.book.lock().expect("book").acknowledged(sent.ticket);
+        job.disks[sent.disk].stages.ack.passed(sent.at_ns, sent.bytes);
         bytes += sent.bytes;
     }
     job.durable.add(bytes);

@@ -22,6 +22,7 @@ use super::{session, status};
 use crate::Result;
 use crate::disk_file::DiskFile;
 use crate::meter::Meter;
+use crate::stats::DiskStages;
 
 /// The source of one VM.
 pub struct SourceVm {
@@ -298,6 +299,7 @@ impl SourceVm {
                 wire: AtomicU64::new(0),
                 skipped: AtomicU64::new(0),
                 compared: AtomicU64::new(0),
+                stages: DiskStages::default(),
             });
         }
         let known = |disk: &JobDiskIo| disk.disk.sidecar.lock().expect("sidecar").state.epoch;
