@@ -307,14 +307,22 @@ impl Receiver {
     fn session_disks(&self, hello: &Hello) -> Result<Vec<Arc<Destination>>, Refusal> {
         let disks = self.open_destinations();
         let find = |wanted: &landfall_wire::HelloDisk| {
-            let fits = |disk: &&Arc<Destination>| {
+            let named = |disk: &&Arc<Destination>| {
                 disk.pair.destination_uuid.to_bytes() == wanted.destination
                     && disk.pair.source_uuid.to_bytes() == wanted.source
-                    && disk.pair.capacity_bytes.0 == wanted.capacity_bytes
             };
-            disks.iter().find(fits).cloned().ok_or_else(|| {
-                Refusal::new(ErrorCode::NotPrepared, 0, "a disk of the job is not prepared here")
-            })
+            let refuse = |text: String| Refusal::new(ErrorCode::NotPrepared, 0, text);
+            let disk = disks
+                .iter()
+                .find(named)
+                .ok_or_else(|| refuse("a disk of the job is not prepared here".into()))?;
+            let (ours, theirs) = (disk.pair.capacity_bytes.0, wanted.capacity_bytes);
+            if ours != theirs {
+                let uuid = &disk.pair.destination_uuid;
+                let text = format!("disk {uuid} has {ours} bytes here and {theirs} at the source");
+                return Err(refuse(text));
+            }
+            Ok(disk.clone())
         };
         hello.disks.iter().map(find).collect()
     }

@@ -2,6 +2,8 @@
 //! real files. `stage.rs` sets the stage; the other files are the plays.
 
 mod authority;
+mod by_hand;
+mod by_hand_errors;
 mod client;
 mod faces;
 mod guest;

@@ -1,0 +1,254 @@
+//! Two commands replicate a live disk without any control plane: copy under writes, kill -9 of
+//! either side, finish, and a comparison of both files byte by byte.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::guest::{GuestDisk, Writer};
+use crate::stage::{replicator, wait};
+
+const MIB: u64 = 1 << 20;
+
+/// A command that runs until it is ended, with the line it printed when it was ready.
+pub struct Running {
+    child: Child,
+    pub line: Value,
+}
+
+impl Running {
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let line = serde_json::from_str(&line).unwrap_or(Value::Null);
+        Self { child, line }
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM, and whether it ended in order.
+    pub fn end(mut self) -> bool {
+        crate::stage::send_signal(self.child.id(), libc::SIGTERM);
+        self.child.wait().unwrap().success()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Both sides in one folder.
+pub struct Sides {
+    pub folder: tempfile::TempDir,
+    pub address: SocketAddr,
+    disks: usize,
+}
+
+impl Sides {
+    /// Source disks whose first `filled` bytes are random.
+    pub fn new(sizes: &[(u64, u64)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (at, (size, filled)) in sizes.iter().enumerate() {
+            let disk = std::fs::File::create(folder.path().join(format!("s{at}.raw"))).unwrap();
+            let mut content = vec![0; *filled as usize];
+            blake3::Hasher::new().update(&[at as u8]).finalize_xof().fill(&mut content);
+            std::os::unix::fs::FileExt::write_all_at(&disk, &content, 0).unwrap();
+            disk.set_len(*size).unwrap();
+        }
+        let free = std::net::TcpListener::bind("127.45.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        Self { folder, address, disks: sizes.len() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn receiver_command(&self) -> Command {
+        let mut command = replicator();
+        command.current_dir(self.folder.path()).arg("receiver");
+        for at in 0..self.disks {
+            let like = format!("s{at}.raw");
+            command.args(["--disk", &format!("d{at}.raw"), "--like", &like]);
+        }
+        command.args(["--listen", &self.address.to_string()]);
+        command.args(["--state", "receiver", "--pair", "site.pair"]);
+        command
+    }
+
+    pub fn source_command(&self) -> Command {
+        let mut command = replicator();
+        command.current_dir(self.folder.path()).arg("source");
+        for at in 0..self.disks {
+            command.args(["--disk", &format!("s{at}.raw:s{at}.nbd")]);
+        }
+        command.args(["--receiver", &self.address.to_string()]);
+        command.args(["--state", "source", "--pair", "site.pair"]);
+        command
+    }
+
+    pub fn ctl(&self, args: &[&str]) -> Output {
+        let mut command = replicator();
+        command.current_dir(self.folder.path()).args(["ctl", "source/control.sock"]).args(args);
+        command.output().unwrap()
+    }
+
+    pub fn ctl_ok(&self, args: &[&str]) -> Value {
+        let output = self.ctl(args);
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    pub fn wait_ready(&self) {
+        wait("the job is ready", || self.ctl_ok(&["status"])["ready"]["ready"] == true);
+    }
+
+    pub fn assert_equal(&self) {
+        for at in 0..self.disks {
+            let read = |name: String| std::fs::read(self.path(&name)).unwrap();
+            let (source, copy) = (read(format!("s{at}.raw")), read(format!("d{at}.raw")));
+            assert!(source == copy, "disk {at} differs");
+        }
+    }
+}
+
+#[test]
+fn two_commands_replicate_live_disks_and_a_third_hands_them_over() {
+    let sides = Sides::new(&[(96 * MIB + 512, 40 * MIB), (8 * MIB, 0)]);
+    let receiver = Running::start(sides.receiver_command());
+    assert_eq!(receiver.line["listening"], sides.address.to_string());
+    let source = Running::start(sides.source_command());
+    assert_eq!(source.line["ready"], true);
+    assert_eq!(source.line["sockets"].as_array().unwrap().len(), 2);
+    let writer = Writer::start(&sides.path("s0.nbd"), 96 * MIB, Duration::from_millis(1));
+    sides.wait_ready();
+
+    let refused = sides.ctl(&["finish"]);
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("NBD client is connected") && said.contains("Shut the guest"), "{said}");
+
+    let (written, _) = writer.finish();
+    assert!(written.len() > 20);
+    let frozen = sides.ctl_ok(&["freeze"]);
+    assert_eq!(frozen["handover"]["state"], "roots-equal");
+    let cancelled = sides.ctl_ok(&["unfreeze"]);
+    assert_eq!(cancelled["handover"]["state"], "cancelled");
+    GuestDisk::open(&sides.path("s1.nbd")).write(5 * MIB, &[9; 4096]);
+    let finished = sides.ctl_ok(&["finish"]);
+    assert_eq!(finished["handover"]["state"], "active");
+    assert_eq!(sides.ctl_ok(&["finish"])["handover"]["state"], "active", "finish is repeatable");
+    assert!(!sides.path("s0.nbd").exists(), "what was handed over is not served");
+    sides.assert_equal();
+
+    assert!(source.end() && receiver.end());
+    let again = sides.source_command().output().unwrap();
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(!again.status.success() && said.contains("the receiver owns them"), "{said}");
+}
+
+#[test]
+fn either_side_killed_goes_on_and_the_guest_only_waits() {
+    let sides = Sides::new(&[(64 * MIB, 48 * MIB)]);
+    let mut receiver = Running::start(sides.receiver_command());
+    let mut slow = sides.source_command();
+    slow.args(["--bytes-per-second-max", "16M"]);
+    let mut source = Running::start(slow);
+    let writer = Writer::start(&sides.path("s0.nbd"), 64 * MIB, Duration::from_millis(2));
+    let sent = |status: &Value| {
+        status["disks"][0]["copiedBytes"].as_str().unwrap().parse::<u64>().unwrap()
+    };
+    wait("something was copied", || sent(&sides.ctl_ok(&["status"])) > 8 * MIB);
+    source.kill();
+    let source = Running::start(sides.source_command());
+    let status = sides.ctl_ok(&["status"]);
+    assert_eq!(status["dials"]["bytesPerSecondMax"], (16 * MIB).to_string(), "dials are kept");
+    assert!(status["epoch"].as_u64().unwrap() > 1);
+    receiver.kill();
+    std::fs::remove_file(sides.path("site.pair")).unwrap();
+    let _receiver = Running::start(sides.receiver_command());
+    sides.ctl_ok(&["dials", "--bytes-per-second-max", "none", "--replication-rate", "100"]);
+    sides.wait_ready();
+    writer.finish();
+    sides.ctl_ok(&["finish"]);
+    sides.assert_equal();
+    drop(source);
+}
+
+/// Whether a program of Debian's qemu-utils is here.
+fn have(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
+}
+
+fn qemu_io(socket: &Path, command: &str) {
+    let uri = format!("nbd+unix:///?socket={}", socket.display());
+    let output = Command::new("qemu-io").args(["-f", "raw", &uri, "-c", command]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[test]
+fn a_qemu_client_writes_while_it_is_replicated_and_its_locks_are_respected() {
+    if !have("qemu-io") {
+        eprintln!("skipped: qemu-io is not here");
+        return;
+    }
+    let sides = Sides::new(&[(32 * MIB, 4 * MIB)]);
+    let receiver = Running::start(sides.receiver_command());
+    let source = Running::start(sides.source_command());
+    let (socket, image) = (sides.path("s0.nbd"), sides.path("s0.raw"));
+    qemu_io(&socket, "write -P 17 8M 3M");
+    qemu_io(&socket, "discard 1M 1M");
+    qemu_io(&socket, "write -z 2M 64k");
+    qemu_io(&socket, "write -f -P 3 20481k 1k");
+    let past = Command::new("qemu-io").args(["-f", "raw", "-c", "write 0 4k"]).arg(&image).output();
+    assert!(!past.unwrap().status.success(), "QEMU wrote past the tap");
+    sides.wait_ready();
+    sides.ctl_ok(&["finish"]);
+    assert!(source.end() && receiver.end());
+    sides.assert_equal();
+    let copy = sides.path("d0.raw");
+    let mut compare = Command::new("qemu-img");
+    compare.args(["compare", "-f", "raw", "-F", "raw"]).arg(&image).arg(&copy);
+    assert!(compare.output().unwrap().status.success());
+}
+
+#[test]
+fn a_tap_serves_a_disk_and_tracks_what_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = folder.path().join("disk.raw");
+    std::fs::File::create(&disk).unwrap().set_len(16 * MIB).unwrap();
+    let start = |more: &[&str]| {
+        let mut command = replicator();
+        command.current_dir(folder.path()).args(["tap", "--disk", "disk.raw"]);
+        command.args(["--socket", "disk.nbd"]).args(more);
+        Running::start(command)
+    };
+    let socket = folder.path().join("disk.nbd");
+    let plain = start(&[]);
+    GuestDisk::open(&socket).write(MIB, &[5; 4096]);
+    assert!(plain.end());
+    let tracking = start(&["--track"]);
+    let control = tracking.line["control"].as_str().unwrap().to_owned();
+    let mut guest = GuestDisk::open(&socket);
+    assert_eq!(guest.read(MIB, 4096), [5; 4096]);
+    guest.write(2 * MIB, &[6; 8192]);
+    let status = replicator().args(["ctl", &control, "status"]).output().unwrap();
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!((&status["kind"], &status["state"]), (&"observe".into(), &"running".into()));
+    assert_eq!(status["disks"][0]["dirtyBytes"], "8192");
+    drop(guest);
+    assert!(tracking.end());
+    assert_eq!(std::fs::read(&disk).unwrap()[2 * MIB as usize], 6);
+}
