@@ -38,6 +38,7 @@ routes! {
     resume, "Go on after a pause.", post, "/v1/jobs/{jobId}/resume", [GenerationBody], 200, [JobStatus], ["jobId"], "host";
     freeze, "Begin the hand-over: residue, barrier, roots. Follow it by the status.", post, "/v1/jobs/{jobId}/freeze", [TokenBody], 200, [JobStatus], ["jobId"], "host";
     hand_over, "Seal the source and make the receiver the owner. Answers when that is persisted.", post, "/v1/jobs/{jobId}/hand-over", [TokenBody], 200, [JobStatus], ["jobId"], "host";
+    verify, "Read both sides again and compare; writes nothing. Follow it by the status.", post, "/v1/jobs/{jobId}/verify", [GenerationBody], 200, [JobStatus], ["jobId"], "host";
     unfreeze, "Cancel the hand-over: the source goes on.", post, "/v1/jobs/{jobId}/unfreeze", [TokenBody], 200, [JobStatus], ["jobId"], "host";
     receiver, "State of the receiver.", get, "/v1/receiver", [], 200, [ReceiverStatus], [], "receiver";
     put_disks, "Open the destination disks. DISK_MISSING names those that are not there.", put, "/v1/receiver/disks", [PrepareDisks], 200, [ReceiverStatus], [], "receiver";

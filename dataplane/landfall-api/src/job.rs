@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{ByteCount, Id, Problem, Uuid};
+use crate::{ByteCount, Difference, Id, Problem, Uuid, Verified, VerifyReport};
 
 /// What a job does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -45,6 +45,10 @@ pub struct DiskPair {
 
 fn rate_default() -> u8 {
     50
+}
+
+fn scrub_default() -> bool {
+    true
 }
 
 /// The dials of a migration.
@@ -110,6 +114,9 @@ pub struct JobSpec {
     /// Dials to begin with.
     #[serde(default)]
     pub dials: Dials,
+    /// Whether every chunk is read again on both sides, from the disks, before the job is ready.
+    #[serde(default = "scrub_default")]
+    pub scrub: bool,
 }
 
 impl JobSpec {
@@ -307,6 +314,16 @@ pub struct JobDisk {
     pub skipped_bytes: ByteCount,
     /// Bytes compared by hash instead of sent.
     pub compared_bytes: ByteCount,
+    /// What the equality of both sides rests on so far.
+    pub verified: Verified,
+    /// Since when: the last chunk was read again, or the roots were equal. ISO 8601.
+    pub verified_at: Option<String>,
+    /// Bytes that were read again on both sides and were equal.
+    pub scrubbed_bytes: ByteCount,
+    /// Chunks that differed when they were read again; they were sent once more.
+    pub scrub_repaired_chunks: u64,
+    /// The latest of them.
+    pub scrub_evidence: Vec<Difference>,
 }
 
 /// Progress of a hand-over.
@@ -402,4 +419,7 @@ pub struct JobStatus {
     pub disks: Vec<JobDisk>,
     /// The hand-over.
     pub handover: Handover,
+    /// The latest verification, if there was one.
+    #[serde(default)]
+    pub verify: Option<VerifyReport>,
 }

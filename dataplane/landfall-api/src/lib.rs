@@ -11,6 +11,7 @@ pub mod ids;
 pub mod job;
 pub mod problem;
 pub mod receiver;
+pub mod verify;
 
 pub use agent::*;
 pub use host::*;
@@ -18,3 +19,4 @@ pub use ids::{ByteCount, Id, Uuid};
 pub use job::*;
 pub use problem::{Code, Problem, Retry};
 pub use receiver::*;
+pub use verify::*;

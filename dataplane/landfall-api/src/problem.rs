@@ -89,6 +89,8 @@ codes! {
         "Wait until the job's status says ready.";
     NotFrozen "NOT_FROZEN" 409 Retryable "The job is not frozen with equal roots"
         "Freeze it first and wait until its roots are equal.";
+    SidesDiffer "SIDES_DIFFER" 409 NeedsOperator "The two sides do not hold the same"
+        "While the replication runs with scrub, what differs is sent again: verify once more. Else look at the health of both disks.";
     HandedOff "HANDED_OFF" 409 Permanent "The disks were handed over already"
         "Go on with the destination; the source cannot be unfrozen any more.";
     NotEnrolled "NOT_ENROLLED" 409 Retryable "The agent is not enrolled yet"

@@ -6,6 +6,7 @@
 //! `docs/protocol.md`. Start reading in `source.rs` and `receiver.rs`.
 
 pub mod bitmap;
+mod chunk_hash;
 pub mod dial;
 pub mod geometry;
 pub mod handover;
@@ -15,6 +16,7 @@ pub mod intent;
 pub mod ownership;
 pub mod ready;
 pub mod receiver;
+pub mod scrub;
 pub mod sending;
 pub mod slot;
 pub mod source;

@@ -24,6 +24,8 @@ pub struct Facts {
     pub drain_bytes_per_second: Option<f64>,
     /// Bytes to hash at the slower side.
     pub stale_bytes: u64,
+    /// Whether both sides must still be read again.
+    pub scrub_left: bool,
     /// Rate of hashing.
     pub hash_bytes_per_second: f64,
 }
@@ -43,6 +45,8 @@ pub enum Obstacle {
     TooMuchRemaining,
     /// The stop would take too long.
     TooSlow,
+    /// Both sides are still to be read again from their disks.
+    ScrubNotDone,
 }
 
 /// Projected seconds: draining, hashing.
@@ -66,6 +70,7 @@ pub fn obstacles(facts: &Facts) -> Vec<Obstacle> {
         (!facts.background_complete, Obstacle::Copying),
         (facts.missing_bytes + facts.dirty_bytes > REMAINING_BYTES_MAX, Obstacle::TooMuchRemaining),
         (drain + rehash > PROJECTED_SECONDS_MAX, Obstacle::TooSlow),
+        (facts.scrub_left, Obstacle::ScrubNotDone),
     ];
     all.into_iter().filter(|(stands, _)| *stands).map(|(_, obstacle)| obstacle).collect()
 }

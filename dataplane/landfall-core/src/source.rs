@@ -365,16 +365,24 @@ impl SourceDisk {
         self.allocated.count_without(&self.have) * UNIT
     }
 
+    /// Whether nothing of a chunk is dirty or on the way and the destination has all of it.
+    pub fn chunk_is_quiet(&self, leaf: u64) -> bool {
+        let units = self.tree.chunk(leaf).touched(UNIT);
+        self.have.all(units.clone()) && self.unverified.none(units) && self.chunk_is_clean(leaf)
+    }
+
+    /// Whether nothing of a chunk is dirty or on the way.
+    pub fn chunk_is_clean(&self, leaf: u64) -> bool {
+        let chunk = self.tree.chunk(leaf);
+        self.dirty.none(chunk.touched(BLOCK)) && self.in_flight.overlap(chunk).is_none()
+    }
+
     /// Chunks to hash that are quiet: complete at the destination, not dirty, not on the way.
     pub fn next_stale(&self, from: u64) -> Option<u64> {
         let mut at = from;
         loop {
             let leaf = self.tree.stale().next(at, true)?;
-            let chunk = self.tree.chunk(leaf);
-            let quiet = self.dirty.none(chunk.touched(BLOCK))
-                && self.have.all(chunk.touched(UNIT))
-                && self.in_flight.overlap(chunk).is_none();
-            if quiet {
+            if self.chunk_is_quiet(leaf) {
                 return Some(leaf);
             }
             at = leaf + 1;

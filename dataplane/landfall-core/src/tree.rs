@@ -6,123 +6,24 @@
 //! recently hashed chunks, so that after a small write 64 KiB are read again, not 1 MiB.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
-use blake3::hazmat::{
-    ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root,
-};
+use blake3::hazmat::ChainingValue;
 
+pub use crate::chunk_hash::{Hashing, Taken};
+use crate::chunk_hash::{UNITS, Values, merge};
 use crate::{Bitmap, CHUNK, Extent, UNIT};
 
 /// A BLAKE3 hash.
 pub type Hash = [u8; 32];
 /// Leaves under one node.
 pub const LEAVES_PER_NODE: u64 = 1_024;
-/// Chunks of one disk whose subtrees are kept: 4 GiB of it in 3 MiB of memory.
-const PARTS_MAX: usize = 4_096;
-const UNITS: usize = (CHUNK / UNIT) as usize;
+/// Chunks of one disk whose subtrees are kept: 16 GiB of it in 10 MiB of memory.
+pub const PARTS_MAX: usize = 16_384;
 
 /// Hash of a chunk, unit or node.
 pub fn hash(bytes: &[u8]) -> Hash {
     *blake3::hash(bytes).as_bytes()
-}
-
-/// A chunk that is being read for its hash, and which of its units must be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hashing {
-    chunk: Extent,
-    leaf: u64,
-    turn: u64,
-    units: u16,
-}
-
-/// What was read for a hash.
-#[derive(Clone, Debug)]
-pub struct Taken {
-    hashing: Hashing,
-    values: Values,
-}
-
-#[derive(Clone, Debug)]
-enum Values {
-    /// The last chunk of a disk, shorter than the others.
-    Short(Hash),
-    Units(Box<[Option<ChainingValue>; UNITS]>),
-}
-
-impl Hashing {
-    /// Index of the chunk.
-    pub fn leaf(&self) -> u64 {
-        self.leaf
-    }
-
-    /// Takes the values from the whole chunk, as it lies in memory.
-    pub fn of_chunk(self, bytes: &[u8]) -> Taken {
-        debug_assert_eq!(bytes.len() as u64, self.chunk.len);
-        if self.chunk.len < CHUNK {
-            return Taken { hashing: self, values: Values::Short(hash(bytes)) };
-        }
-        let mut units = bytes.chunks(UNIT as usize).enumerate();
-        let values = std::array::from_fn(|_| units.next().map(|(at, unit)| subtree(at, unit)));
-        Taken { hashing: self, values: Values::Units(Box::new(values)) }
-    }
-
-    /// Takes the values through `read`, which fills a part of `buf` from an offset of the disk.
-    pub fn read<E>(
-        self,
-        buf: &mut [u8],
-        mut read: impl FnMut(&mut [u8], u64) -> Result<(), E>,
-    ) -> Result<Taken, E> {
-        if self.chunk.len < CHUNK || self.units == u16::MAX {
-            let bytes = &mut buf[..self.chunk.len as usize];
-            read(bytes, self.chunk.off)?;
-            return Ok(self.of_chunk(bytes));
-        }
-        let mut values = [None; UNITS];
-        for (at, value) in values.iter_mut().enumerate() {
-            if self.units >> at & 1 == 1 {
-                let unit = &mut buf[..UNIT as usize];
-                read(unit, self.chunk.off + at as u64 * UNIT)?;
-                *value = Some(subtree(at, unit));
-            }
-        }
-        Ok(Taken { hashing: self, values: Values::Units(Box::new(values)) })
-    }
-}
-
-impl Taken {
-    /// The chunk's hash, where all of it was read.
-    pub fn whole(&self) -> Option<Hash> {
-        match &self.values {
-            Values::Short(hash) => Some(*hash),
-            Values::Units(values) => {
-                let mut all = [[0; 32]; UNITS];
-                for (slot, value) in all.iter_mut().zip(values.iter()) {
-                    *slot = (*value)?;
-                }
-                Some(merge(&all))
-            }
-        }
-    }
-}
-
-/// Value of one 64 KiB subtree at its place in a chunk.
-fn subtree(at: usize, bytes: &[u8]) -> ChainingValue {
-    let mut hasher = blake3::Hasher::new();
-    hasher.set_input_offset(at as u64 * UNIT).update(bytes).finalize_non_root()
-}
-
-/// The chunk's hash from its sixteen subtrees.
-fn merge(values: &[ChainingValue; UNITS]) -> Hash {
-    let mut level = *values;
-    let mut count = UNITS;
-    while count > 2 {
-        for at in 0..count / 2 {
-            level[at] = merge_subtrees_non_root(&level[2 * at], &level[2 * at + 1], Mode::Hash);
-        }
-        count /= 2;
-    }
-    *merge_subtrees_root(&level[0], &level[1], Mode::Hash).as_bytes()
 }
 
 #[derive(Clone, Debug)]
@@ -137,12 +38,18 @@ struct Parts {
 pub struct HashTree {
     capacity: u64,
     nodes: Vec<Option<Box<[Hash; LEAVES_PER_NODE as usize]>>>,
+    /// Hashes of nodes, until one of their leaves changes: a root costs what changed.
+    node_hashes: Vec<OnceLock<Hash>>,
     stale: Bitmap,
+    /// Chunks somebody compares: whether they were touched meanwhile.
+    watched: BTreeMap<u64, bool>,
+    touches: u64,
     /// Chunks being read: whose turn it is, and the units it reads.
     hashing: BTreeMap<u64, (u64, u16)>,
     parts: BTreeMap<u64, Box<Parts>>,
     /// Chunks in `parts` as they came; the oldest goes first.
     parts_order: VecDeque<u64>,
+    parts_max: usize,
     turn: u64,
     zero_tail: Hash,
 }
@@ -156,19 +63,30 @@ impl HashTree {
     pub fn new(capacity: u64) -> Self {
         let leaves = capacity.div_ceil(CHUNK);
         let tail = (capacity % CHUNK) as usize;
+        let nodes = leaves.div_ceil(LEAVES_PER_NODE) as usize;
         Self {
             capacity,
-            nodes: vec![None; leaves.div_ceil(LEAVES_PER_NODE) as usize],
+            nodes: vec![None; nodes],
+            node_hashes: vec![OnceLock::new(); nodes],
             stale: Bitmap::new(leaves),
+            watched: BTreeMap::new(),
+            touches: 0,
             hashing: BTreeMap::new(),
             parts: BTreeMap::new(),
             parts_order: VecDeque::new(),
+            parts_max: PARTS_MAX,
             turn: 0,
             zero_tail: if tail == 0 { *ZERO_LEAF } else { hash(&vec![0; tail]) },
         }
     }
 
-    fn zero(&self, leaf: u64) -> Hash {
+    /// How many chunks' subtrees are kept; many disks share what one may have.
+    pub fn set_parts_max(&mut self, parts_max: usize) {
+        self.parts_max = parts_max.max(1);
+    }
+
+    /// Hash of a chunk that holds zeroes.
+    pub fn zero(&self, leaf: u64) -> Hash {
         if leaf + 1 == self.leaves() { self.zero_tail } else { *ZERO_LEAF }
     }
 
@@ -213,7 +131,24 @@ impl HashTree {
                 }
             }
         }
+        self.watched.range_mut(leaves.clone()).for_each(|(_, touched)| *touched = true);
+        self.touches += 1;
         self.stale.set(leaves);
+    }
+
+    /// Changes so far: two equal answers mean that nothing changed between.
+    pub fn touches(&self) -> u64 {
+        self.touches
+    }
+
+    /// From now on it is noted whether a chunk changes.
+    pub fn watch(&mut self, leaf: u64) {
+        self.watched.insert(leaf, false);
+    }
+
+    /// Ends a watch. Whether the chunk stayed as it was is the answer.
+    pub fn unwatch(&mut self, leaf: u64) -> bool {
+        self.watched.remove(&leaf) == Some(false)
     }
 
     /// Nothing that was kept of an extent's chunks is believed: they are read as a whole.
@@ -222,6 +157,20 @@ impl HashTree {
         self.parts.retain(|leaf, _| keep(leaf));
         self.parts_order.retain(keep);
         self.stale.set(extent.touched(CHUNK));
+    }
+
+    /// The same as [`HashTree::begin`], but the whole chunk is to be read.
+    pub fn begin_whole(&mut self, leaf: u64) -> Hashing {
+        if let Some(parts) = self.parts.get_mut(&leaf) {
+            parts.stale = u16::MAX;
+        }
+        self.begin(leaf)
+    }
+
+    /// A leaf that was kept on disk: believed until the chunk changes.
+    pub fn load(&mut self, leaf: u64, value: Hash) {
+        self.stale.clear(leaf..leaf + 1);
+        self.store(leaf, value);
     }
 
     /// A chunk is about to be read for its hash: a change from now on makes it stale again.
@@ -255,7 +204,7 @@ impl HashTree {
                 self.stale.set(leaf..leaf + 1);
                 return;
             }
-            while self.parts_order.len() >= PARTS_MAX {
+            while self.parts_order.len() >= self.parts_max {
                 let oldest = self.parts_order.pop_front();
                 oldest.map(|oldest| self.parts.remove(&oldest));
             }
@@ -285,6 +234,7 @@ impl HashTree {
 
     fn store(&mut self, leaf: u64, value: Hash) {
         let (node, at) = (leaf / LEAVES_PER_NODE, (leaf % LEAVES_PER_NODE) as usize);
+        self.node_hashes[node as usize] = OnceLock::new();
         if self.nodes[node as usize].is_none() {
             if value == self.zero(leaf) {
                 return;
@@ -319,11 +269,12 @@ impl HashTree {
         if !self.stale.none(range.clone()) || self.hashing.range(range).next().is_some() {
             return None;
         }
-        Some(match &self.nodes[node as usize] {
+        let taken = || match &self.nodes[node as usize] {
             Some(leaves) => hash(leaves[..count as usize].as_flattened()),
             None if first + count < self.leaves() => *ZERO_NODE,
             None => hash(self.zero_leaves(node)[..count as usize].as_flattened()),
-        })
+        };
+        Some(*self.node_hashes[node as usize].get_or_init(taken))
     }
 
     /// The root, unless a leaf must be taken first.

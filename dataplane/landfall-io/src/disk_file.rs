@@ -42,6 +42,28 @@ impl DiskFile {
         self.file.sync_data()
     }
 
+    /// The file descriptor, to open the same file in another way.
+    pub(crate) fn descriptor(&self) -> libc::c_int {
+        self.file.as_raw_fd()
+    }
+
+    /// Writes cached changes of an extent out and gives its pages back, so that the next read
+    /// comes from the disk.
+    pub(crate) fn drop_cached(&self, extent: Extent) -> io::Result<()> {
+        let (off, len) = (extent.off as libc::off_t, extent.len as libc::off_t);
+        let mode = libc::SYNC_FILE_RANGE_WAIT_BEFORE
+            | libc::SYNC_FILE_RANGE_WRITE
+            | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+        // SAFETY: plain system calls on a descriptor this value owns; no memory is passed.
+        unsafe {
+            if libc::sync_file_range(self.file.as_raw_fd(), off, len, mode) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            libc::posix_fadvise(self.file.as_raw_fd(), off, len, libc::POSIX_FADV_DONTNEED);
+        }
+        Ok(())
+    }
+
     /// Whether no byte of the extent is allocated. Unknown counts as allocated.
     pub(crate) fn is_hole(&self, extent: Extent) -> bool {
         self.next_data(extent.off).is_ok_and(|data| data.is_none_or(|at| at >= extent.end()))

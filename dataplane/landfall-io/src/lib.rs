@@ -6,6 +6,7 @@
 
 mod allocator;
 mod clock;
+mod cold_reader;
 mod disk_file;
 pub mod fault;
 mod have_file;

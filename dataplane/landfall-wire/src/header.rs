@@ -57,6 +57,9 @@ pub mod kind {
     pub const BYE: u8 = 21;
     /// Answer to OWN.
     pub const OWN_ACK: u8 = 22;
+    /// The source is frozen: what comes from now on is the last, so hash and flush it at once.
+    /// Skippable.
+    pub const HURRY: u8 = 23;
 }
 
 /// Flags of a frame.

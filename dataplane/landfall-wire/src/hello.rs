@@ -6,6 +6,12 @@ use crate::{PROTOCOL_MAX, PROTOCOL_MIN, WireError};
 /// Disks of one VM.
 pub const DISKS_MAX: usize = 60;
 const ID_LEN_MAX: usize = 128;
+
+/// Bits of optional features. Those both sides have are in force.
+pub mod features {
+    /// WANT and HASHES of leaves that are read from the disk again, past the page cache.
+    pub const REREAD: u64 = 1 << 3;
+}
 const DISK_LEN: usize = 40;
 
 /// What a connection is for.

@@ -16,7 +16,7 @@ pub use have::{HAVE_UNITS_PER_FRAME, HavePage};
 pub use header::{
     ALIGNMENT, HEADER_LEN, Header, PAYLOAD_LEN_MAX, RAW_LEN_MAX, flags, frame_bytes, kind,
 };
-pub use hello::{DISKS_MAX, Hello, HelloAck, HelloDisk, Lane, PeerOwnership, negotiate};
+pub use hello::{DISKS_MAX, Hello, HelloAck, HelloDisk, Lane, PeerOwnership, features, negotiate};
 pub use messages::{
     Ack, Barrier, BarrierAck, DiskRoot, ErrorCode, ErrorMessage, HASHES_MAX, HashKind, Hashes, Own,
     OwnAck, Run, Want,

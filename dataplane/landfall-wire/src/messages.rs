@@ -76,6 +76,8 @@ pub enum HashKind {
     Leaves,
     /// Nodes of the tree from `first`.
     Nodes,
+    /// Leaves from `first`, read from the disk again now, past its cache (feature REREAD).
+    Reread,
 }
 
 impl HashKind {
@@ -84,6 +86,7 @@ impl HashKind {
             Self::Units => 0,
             Self::Leaves => 1,
             Self::Nodes => 2,
+            Self::Reread => 3,
         }
     }
 
@@ -92,6 +95,7 @@ impl HashKind {
             0 => Self::Units,
             1 => Self::Leaves,
             2 => Self::Nodes,
+            3 => Self::Reread,
             _ => return Err(WireError::Invalid("hash kind")),
         })
     }

@@ -21,7 +21,7 @@ fn ownership() -> impl Strategy<Value = PeerOwnership> {
 }
 
 fn hash_kind() -> impl Strategy<Value = HashKind> {
-    prop::sample::select(vec![HashKind::Units, HashKind::Leaves, HashKind::Nodes])
+    prop::sample::select(vec![HashKind::Units, HashKind::Leaves, HashKind::Nodes, HashKind::Reread])
 }
 
 fn roots() -> impl Strategy<Value = Vec<DiskRoot>> {

@@ -5,6 +5,7 @@
 mod answers;
 mod disk;
 mod flush;
+mod reread;
 mod session;
 mod state;
 
@@ -39,6 +40,7 @@ pub struct Receiver {
     unflushed: AtomicU64,
     work: Mutex<bool>,
     work_ready: Condvar,
+    rereads: reread::Rereads,
 }
 
 #[derive(Clone)]
@@ -66,6 +68,7 @@ impl Receiver {
             unflushed: AtomicU64::new(0),
             work: Mutex::new(false),
             work_ready: Condvar::new(),
+            rereads: reread::Rereads::default(),
         });
         receiver.reopen_disks()?;
         flush::start(&receiver);

@@ -9,7 +9,7 @@ use landfall_core::Extent;
 use landfall_core::receiver::{FrameBook, UNITS_PER_PAGE};
 use landfall_wire::{
     Ack, Barrier, ErrorCode, ErrorMessage, HavePage, Header, Hello, HelloAck, Lane, Own,
-    PROTOCOL_MAX, PROTOCOL_MIN, Run, Want, WireError, flags, kind, negotiate,
+    PROTOCOL_MAX, PROTOCOL_MIN, Run, Want, WireError, features, flags, kind, negotiate,
 };
 
 use super::{Destination, Receiver, answers, start_ticking};
@@ -178,7 +178,7 @@ fn begin(
         return Err(Refusal::protocol("the first frame is HELLO"));
     }
     let hello = Hello::decode(payload)?;
-    let Some((protocol, features)) = negotiate(&hello, 0) else {
+    let Some((protocol, features)) = negotiate(&hello, features::REREAD) else {
         let text = format!("this side speaks versions {PROTOCOL_MIN} to {PROTOCOL_MAX}");
         return Err(Refusal::new(ErrorCode::Version, PROTOCOL_MAX.into(), text));
     };
@@ -403,7 +403,19 @@ fn frame(
                 answer_want(lane, header.disk, disk, want)?;
             } else {
                 let (lane, disk, index) = (lane.clone(), disk.clone(), header.disk);
-                aside(lane.clone(), move || answer_want(&lane, index, &disk, want));
+                let turn = match want.kind {
+                    landfall_wire::HashKind::Reread => Some(
+                        receiver
+                            .rereads
+                            .enter()
+                            .ok_or_else(|| Refusal::protocol("too many questions at once"))?,
+                    ),
+                    _ => None,
+                };
+                aside(lane.clone(), move || {
+                    let _turn = turn;
+                    answer_want(&lane, index, &disk, want)
+                });
             }
             Ok(false)
         }

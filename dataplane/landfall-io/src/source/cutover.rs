@@ -18,6 +18,7 @@ use landfall_wire::{
 use super::disk::{Gate, Valve};
 use super::hashing::hash_next;
 use super::job::{Job, JobDiskIo};
+use super::scrub;
 use super::session::Session;
 use super::sidecar::DiskPhase;
 use crate::Result;
@@ -240,6 +241,10 @@ impl Cutover {
                 return Ok(false);
             }
         }
+        if !scrub::nothing_left(job, session) {
+            session.rereads.wake();
+            return Ok(false);
+        }
         let barrier = {
             let mut state = self.lock();
             let round = state.machine.drained();
@@ -410,6 +415,10 @@ fn sealed_root(disk: &JobDiskIo) -> DiskRoot {
 }
 
 fn note_roots(job: &Job, roots: &[Roots]) {
+    for (disk, roots) in job.disks.iter().zip(roots) {
+        let mut reread = disk.reread.lock().expect("reread");
+        reread.roots_equal_at = roots.equal().then(now_text);
+    }
     let mut control = job.control.lock().expect("control");
     let before = std::mem::take(&mut control.handover_disks);
     control.handover_disks = job

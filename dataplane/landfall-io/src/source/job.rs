@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use landfall_api::{Dials, DiskPair, HandoverDisk, Id, JobSpec, Reason};
+use landfall_api::{Dials, DiskPair, HandoverDisk, Id, JobKind, JobSpec, Reason};
 use landfall_core::dial::{self, Capacity, LatencyYield};
 use landfall_core::throttle::TokenBucket;
 
 use super::disk::SourceDiskIo;
+use super::reread::{Reread, Verification};
 use super::session::Session;
 use crate::clock::{now_ns, now_text};
 use crate::meter::Meter;
@@ -37,6 +38,7 @@ pub(super) struct JobDiskIo {
     pub(super) skipped: AtomicU64,
     pub(super) compared: AtomicU64,
     pub(super) stages: DiskStages,
+    pub(super) reread: Mutex<Reread>,
 }
 
 /// What changes by commands and by what happens to the connection.
@@ -53,6 +55,13 @@ pub(super) struct Control {
     pub(super) handover_disks: Vec<HandoverDisk>,
     pub(super) session: Option<Arc<Session>>,
     pub(super) repairs_waiting: u64,
+}
+
+impl Control {
+    /// Whether nothing may be sent: paused, or a job that only reads.
+    pub(super) fn keeps_still(&self) -> bool {
+        self.paused || self.spec.kind == JobKind::Verify
+    }
 }
 
 /// The job.
@@ -75,6 +84,7 @@ pub(super) struct Job {
     pub(super) pace: Mutex<Pace>,
     pub(super) remote_stale_chunks: AtomicU32,
     pub(super) stages: JobStages,
+    pub(super) verification: Mutex<Option<Verification>>,
     pub(super) threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
 }
 
@@ -120,6 +130,7 @@ impl Job {
             pace: Mutex::new(Pace::default()),
             remote_stale_chunks: AtomicU32::new(0),
             stages: JobStages::default(),
+            verification: Mutex::new(None),
             threads: Mutex::new(Vec::new()),
         });
         job.apply_limit();

@@ -36,7 +36,7 @@ const COMPARES_OUT: u32 = 8;
 pub(super) fn send_prio(job: &Arc<Job>, cutover: &Arc<Cutover>, session: &Arc<Session>) {
     let mut buf = vec![0; CHUNK as usize];
     while !session.ended() {
-        let paused = job.control.lock().expect("control").paused;
+        let paused = job.control.lock().expect("control").keeps_still();
         let mut busy = false;
         let outcome = cutover.step(job, session, &mut buf).and_then(|stepped| {
             busy = stepped;
@@ -77,7 +77,7 @@ pub(super) fn send_bulk(
 ) {
     let mut buf = vec![0; CHUNK as usize];
     while !session.ended() {
-        let paused = job.control.lock().expect("control").paused;
+        let paused = job.control.lock().expect("control").keeps_still();
         let outcome = match paused {
             true => Ok(false),
             false => compare(job, session, link, &mut buf)
@@ -363,8 +363,13 @@ fn received_hashes(
     hashes: Hashes,
 ) -> io::Result<()> {
     debug_assert!(hashes.hashes.len() <= HASHES_MAX);
-    if hashes.kind != HashKind::Units {
-        return cutover.tree_hashes_came(job, session, index, &hashes);
+    match hashes.kind {
+        HashKind::Units => {}
+        HashKind::Reread => {
+            session.rereads.put(index, hashes);
+            return Ok(());
+        }
+        _ => return cutover.tree_hashes_came(job, session, index, &hashes),
     }
     session.answers.lock().expect("answers").push_back((index, hashes));
     session.windows_changed.notify_all();

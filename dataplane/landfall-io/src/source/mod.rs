@@ -9,6 +9,8 @@ mod hashing;
 mod job;
 mod kept;
 mod lanes;
+mod reread;
+mod scrub;
 mod session;
 mod sidecar;
 mod status;

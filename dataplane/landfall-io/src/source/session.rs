@@ -12,13 +12,13 @@ use landfall_core::sending::Window;
 use landfall_core::{Bitmap, UNIT};
 use landfall_wire::{
     ErrorCode, ErrorMessage, HavePage, Hello, HelloAck, HelloDisk, Lane, PROTOCOL_MAX,
-    PROTOCOL_MIN, kind,
+    PROTOCOL_MIN, features, kind,
 };
 use rustls::pki_types::ServerName;
 
 use super::cutover::Cutover;
 use super::job::{Connection, Job};
-use super::{hashing, lanes};
+use super::{hashing, lanes, scrub};
 use crate::link::{Frame, Link, LinkReader, PING_EVERY, invalid};
 
 const CONNECT_MAX: Duration = Duration::from_secs(3);
@@ -40,6 +40,10 @@ pub(super) struct Session {
     pub(super) answers: Mutex<VecDeque<(usize, landfall_wire::Hashes)>>,
     pub(super) wants_out: AtomicU32,
     pub(super) own_sent: AtomicBool,
+    /// Features both sides have.
+    pub(super) features: u64,
+    /// Answers for the re-reading thread.
+    pub(super) rereads: scrub::Mailbox,
     ended: AtomicBool,
     reason: Mutex<Option<(&'static str, String)>>,
 }
@@ -60,6 +64,7 @@ impl Session {
         self.prio.close();
         self.bulk.iter().for_each(|link| link.close());
         self.windows_changed.notify_all();
+        self.rereads.wake();
     }
 
     /// Sleeps, but not beyond the session's end.
@@ -152,6 +157,7 @@ fn run(
         let prio = readers.remove(0);
         scope.spawn(|| lanes::read(job, cutover, session, &session.prio, prio));
         scope.spawn(|| lanes::send_prio(job, cutover, session));
+        scope.spawn(|| scrub::run(job, cutover, session));
         for (link, reader) in session.bulk.iter().zip(readers) {
             scope.spawn(move || lanes::read(job, cutover, session, link, reader));
             scope.spawn(move || lanes::send_bulk(job, cutover, session, link));
@@ -224,6 +230,8 @@ fn connect(
         answers: Mutex::new(VecDeque::new()),
         wants_out: AtomicU32::new(0),
         own_sent: AtomicBool::new(false),
+        features: ack.features,
+        rereads: scrub::Mailbox::default(),
         ended: AtomicBool::new(false),
         reason: Mutex::new(None),
     };
@@ -241,7 +249,7 @@ fn hello(job: &Job, session: u64) -> Hello {
     Hello {
         protocol_min: PROTOCOL_MIN,
         protocol_max: PROTOCOL_MAX,
-        features: 0,
+        features: features::REREAD,
         lane: Lane::Prio,
         session,
         generation: control.spec.generation,
@@ -370,6 +378,7 @@ impl Job {
         self.epoch.store(epoch, SeqCst);
         self.session_number.store(0, SeqCst);
         self.distrust.store(true, SeqCst);
+        self.disks.iter().for_each(|disk| disk.reread.lock().expect("reread").reset());
         Ok(())
     }
 }

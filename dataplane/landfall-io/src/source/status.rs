@@ -1,5 +1,6 @@
 //! What a job says about itself.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use landfall_api::{
@@ -9,9 +10,11 @@ use landfall_api::{
 use landfall_core::CHUNK;
 use landfall_core::handover::Phase;
 use landfall_core::ready::{self, Facts, Obstacle};
+use landfall_wire::features;
 
 use super::cutover::Cutover;
 use super::job::{Connection, Control, Job};
+use super::session::Session;
 
 /// Hashing from the disk, cautiously: what one core does beside other work.
 const HASH_BYTES_PER_SECOND: f64 = 500e6;
@@ -19,12 +22,13 @@ const HASH_BYTES_PER_SECOND: f64 = 500e6;
 /// Facts for the judgement of readiness.
 pub(super) fn facts(job: &Job) -> Facts {
     let control = job.control.lock().expect("control");
-    let (connected, paused) = (control.connection == Connection::Up, control.paused);
+    let (connected, paused) = (control.connection == Connection::Up, control.keeps_still());
     drop(control);
     let mut facts = Facts {
         connected,
         paused,
         background_complete: true,
+        scrub_left: scrub_left(job),
         hash_bytes_per_second: HASH_BYTES_PER_SECOND,
         ..Facts::default()
     };
@@ -70,6 +74,7 @@ pub(super) fn status(job: &Job, cutover: &Cutover, vm: &Uuid) -> JobStatus {
         projected: facts
             .background_complete
             .then_some(Projection { drain_seconds, rehash_seconds }),
+        verify: job.verify_report(),
         rates: Rates {
             background_bytes_per_second: job.background.per_second(),
             foreground_bytes_per_second: job.foreground.per_second(),
@@ -111,6 +116,7 @@ fn state(control: &Control, phase: Phase, facts: &Facts) -> JobState {
         Connection::Up if matches!(phase, Phase::Draining | Phase::AwaitingRoots) => {
             JobState::Freezing
         }
+        Connection::Up if control.spec.kind == JobKind::Verify => JobState::Comparing,
         Connection::Up if facts.unverified_units > 0 => JobState::Comparing,
         Connection::Up => JobState::Running,
     }
@@ -136,15 +142,33 @@ fn reason(obstacle: Obstacle) -> NotReadyReason {
         Obstacle::Comparing => ("COMPARING", "Both sides are being compared"),
         Obstacle::Copying => ("COPYING", "The first copy is not complete"),
         Obstacle::TooMuchRemaining => ("TOO_MUCH_REMAINING", "More than 64 MiB remain to be sent"),
+        Obstacle::ScrubNotDone => {
+            ("SCRUB_NOT_DONE", "Both sides are still being read again from their disks")
+        }
         Obstacle::TooSlow => ("TOO_SLOW", "Draining and hashing would take over 10 seconds"),
     };
     NotReadyReason { code: code.into(), message: message.into() }
+}
+
+/// Whether the scrub must go on before the job is ready. A receiver that cannot read again does
+/// not hold it up: the receipt says so.
+fn scrub_left(job: &Job) -> bool {
+    let wanted = {
+        let control = job.control.lock().expect("control");
+        let able = |session: &Arc<Session>| session.features & features::REREAD != 0;
+        control.spec.scrub && control.session.as_ref().is_none_or(able)
+    };
+    wanted && !job.disks.iter().all(|disk| disk.reread.lock().expect("reread").scrub.ready())
 }
 
 fn disk_view(disk: &super::job::JobDiskIo) -> JobDisk {
     let book = disk.disk.book.lock().expect("book");
     let (allocated, missing) = (book.allocated_bytes(), book.missing_bytes());
     let dirty = book.dirty_bytes();
+    let again = book.again_bytes();
+    drop(book);
+    let reread = disk.reread.lock().expect("reread");
+    let (verified, verified_at) = reread.verified();
     JobDisk {
         source_uuid: disk.pair.source_uuid.clone(),
         destination_uuid: disk.pair.destination_uuid.clone(),
@@ -155,8 +179,13 @@ fn disk_view(disk: &super::job::JobDiskIo) -> JobDisk {
         dirty_bytes: ByteCount(dirty),
         sent_bytes: ByteCount(disk.sent.load(Relaxed)),
         wire_bytes: ByteCount(disk.wire.load(Relaxed)),
-        resent_bytes: ByteCount(book.again_bytes()),
+        resent_bytes: ByteCount(again),
         skipped_bytes: ByteCount(disk.skipped.load(Relaxed)),
         compared_bytes: ByteCount(disk.compared.load(Relaxed)),
+        verified,
+        verified_at,
+        scrubbed_bytes: ByteCount(reread.scrub.equal_bytes()),
+        scrub_repaired_chunks: reread.repaired,
+        scrub_evidence: reread.evidence.iter().cloned().collect(),
     }
 }

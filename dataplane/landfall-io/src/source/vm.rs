@@ -17,6 +17,7 @@ use super::cutover::{self, Cutover};
 use super::disk::SourceDiskIo;
 use super::job::{Job, JobDiskIo};
 use super::kept::{Kept, KeptDisk, KeptJob};
+use super::reread::Reread;
 use super::sidecar::{DiskPhase, Sidecar};
 use super::{session, status};
 use crate::Result;
@@ -241,11 +242,9 @@ impl SourceVm {
     /// runs is refused.
     pub fn ensure_job(&self, id: &Id, spec: JobSpec) -> Result<JobStatus> {
         spec.check()?;
-        if !matches!(spec.kind, JobKind::Replicate | JobKind::Observe) {
-            return Err(Problem::new(
-                Code::UnsupportedKind,
-                "only replicate and observe are known",
-            ));
+        if spec.kind == JobKind::Probe {
+            let text = "only replicate, verify and observe are known";
+            return Err(Problem::new(Code::UnsupportedKind, text));
         }
         let mut inner = self.inner();
         if let Some(job) = inner.job.clone() {
@@ -299,6 +298,7 @@ impl SourceVm {
                 wire: AtomicU64::new(0),
                 skipped: AtomicU64::new(0),
                 compared: AtomicU64::new(0),
+                reread: Mutex::new(Reread::new(pair.capacity_bytes.0)),
                 stages: DiskStages::default(),
             });
         }
@@ -308,6 +308,9 @@ impl SourceVm {
         job.raise_epoch(epoch).map_err(|e| Problem::storage("epoch", &e))?;
         if !self.cutover.sealed() {
             job.disks.iter().for_each(|disk| track(&disk.disk));
+        }
+        if job.control.lock().expect("control").spec.kind == JobKind::Verify {
+            job.verify();
         }
         session::start(&job, &self.cutover);
         Ok(job)
@@ -366,6 +369,15 @@ impl SourceVm {
         self.command(id, generation, |job| {
             job.control.lock().expect("control").paused = paused;
             self.keep(&self.inner())
+        })
+    }
+
+    /// Begins to read both sides again and to compare them; returns at once. Writes nothing, and
+    /// changes nothing while one is under way.
+    pub fn verify(&self, id: &Id, generation: u64) -> Result<JobStatus> {
+        self.command(id, generation, |job| {
+            job.verify();
+            Ok(())
         })
     }
 

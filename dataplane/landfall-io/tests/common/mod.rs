@@ -260,6 +260,7 @@ impl World {
             }),
             disks: self.pairs(),
             dials: Dials::default(),
+            scrub: true,
         }
     }
 

@@ -97,6 +97,9 @@ pub struct SourceArgs {
     /// Absolute limit of the background in bytes per second; suffixes K M G
     #[arg(long, value_name = "BYTES", value_parser = parse_byte_size)]
     pub bytes_per_second_max: Option<ByteSize>,
+    /// Do not read both sides again from their disks before the job is ready
+    #[arg(long)]
+    pub no_scrub: bool,
     /// Above 0, guest writes that dirty clean blocks are paced
     #[arg(long, value_name = "0..100", value_parser = clap::value_parser!(u8).range(..=100))]
     pub write_throttling: Option<u8>,
@@ -158,6 +161,8 @@ pub enum CtlCommand {
     Pause,
     /// Go on after a pause
     Resume,
+    /// Read both sides again from their disks and compare; writes nothing. Waits for the verdict
+    Verify,
     /// Send the rest and compare both sides' hash trees; no NBD client may be connected
     Freeze,
     /// Freeze, then make the receiver the owner of the disks for good

@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::http::Method;
 use landfall_api::{
-    ByteCount, Code, DialsBody, DialsInForce, GenerationBody, HandoverState, JobStatus, Problem,
-    TokenBody,
+    ByteCount, Code, DialsBody, DialsInForce, GenerationBody, HandoverState, JobState, JobStatus,
+    Problem, TokenBody, Verdict,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -29,6 +29,7 @@ pub async fn run(args: CtlArgs) -> Result<(), Problem> {
         CtlCommand::Dials(dials) => show(&job.dials(&dials).await?),
         CtlCommand::Pause => show(&job.post::<JobStatus>("pause", &job.lease()).await?),
         CtlCommand::Resume => show(&job.post::<JobStatus>("resume", &job.lease()).await?),
+        CtlCommand::Verify => return job.verify().await,
         CtlCommand::Freeze => show(&job.freeze().await?),
         CtlCommand::Finish => {
             let frozen = job.freeze().await?;
@@ -100,6 +101,30 @@ impl<'a> Job<'a> {
         let body = DialsBody { generation: self.status.generation, dials };
         let body = Bytes::from(serde_json::to_vec(&body).unwrap_or_default());
         ask(self.socket, Method::PUT, &self.path("/dials"), body).await
+    }
+
+    /// Reads both sides again and waits for the verdict.
+    async fn verify(&self) -> Result<(), Problem> {
+        let mut report = self.post::<JobStatus>("verify", &self.lease()).await?.verify;
+        while report.as_ref().is_none_or(|report| report.verdict == Verdict::Running) {
+            tokio::time::sleep(FREEZE_LOOK).await;
+            let status: JobStatus =
+                ask(self.socket, Method::GET, &self.path(""), Bytes::new()).await?;
+            if status.state != JobState::Comparing && status.state != JobState::Running {
+                let text = "the replication does not run; look at its status";
+                return Err(Problem::new(Code::NotReady, text));
+            }
+            report = status.verify;
+        }
+        let Some(report) = report else { return Ok(()) };
+        show(&report);
+        match report.verdict {
+            Verdict::Different => {
+                let text = "both sides differ: the answer names the chunks";
+                Err(Problem::new(Code::SidesDiffer, text))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Freezes, and waits until both sides' roots are known to be equal.

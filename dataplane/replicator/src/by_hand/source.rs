@@ -169,6 +169,7 @@ impl Plan {
                 }),
                 disks: pairs,
                 dials: dials(args, Dials::default()),
+                scrub: !args.no_scrub,
             },
         )?;
         if status.state == JobState::Active {

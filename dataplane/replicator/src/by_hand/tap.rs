@@ -79,6 +79,7 @@ async fn track(args: TapArgs, disk: HeldDisk, end: End) -> Result<(), Problem> {
                     capacity_bytes: ByteCount(disk.capacity),
                 }],
                 dials: Dials::default(),
+                scrub: false,
             },
         )?;
         Ok((keeper, disk))

@@ -55,6 +55,7 @@ pub fn control(host: &Arc<Host>) -> Router {
         .route("/v1/jobs/{job}/dials", put(forward))
         .route("/v1/jobs/{job}/pause", post(forward))
         .route("/v1/jobs/{job}/resume", post(forward))
+        .route("/v1/jobs/{job}/verify", post(forward))
         .route("/v1/jobs/{job}/freeze", post(forward_patiently))
         .route("/v1/jobs/{job}/hand-over", post(forward_patiently))
         .route("/v1/jobs/{job}/unfreeze", post(forward_patiently))

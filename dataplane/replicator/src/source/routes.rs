@@ -38,6 +38,7 @@ pub fn routes(keeper: &Arc<Keeper>) -> Router {
             .route("/v1/jobs/{job}/dials", put(put_dials))
             .route("/v1/jobs/{job}/pause", post(pause))
             .route("/v1/jobs/{job}/resume", post(resume))
+            .route("/v1/jobs/{job}/verify", post(verify))
             .route("/v1/jobs/{job}/freeze", post(freeze))
             .route("/v1/jobs/{job}/hand-over", post(hand_over))
             .route("/v1/jobs/{job}/unfreeze", post(unfreeze))
@@ -133,6 +134,14 @@ async fn resume(
     Json(body): Json<GenerationBody>,
 ) -> Answer<JobStatus> {
     answer(move || keeper.engine.resume(&job, body.generation)).await
+}
+
+async fn verify(
+    State(keeper): Keep,
+    JobId(job): JobId,
+    Json(body): Json<GenerationBody>,
+) -> Answer<JobStatus> {
+    answer(move || keeper.engine.verify(&job, body.generation)).await
 }
 
 async fn freeze(

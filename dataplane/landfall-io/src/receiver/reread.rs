@@ -1,0 +1,101 @@
+//! Leaves that are read from the destination's disk again, for scrub and verification. What was
+//! read replaces the leaf that was known: the disk is what counts.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use landfall_core::tree::Hash;
+
+use super::Destination;
+use crate::cold_reader::ColdReader;
+
+/// Questions of one receiver that may be worked on at once: bounds threads and memory.
+const AT_ONCE_MAX: usize = 8;
+
+/// Counts the questions under way.
+#[derive(Default)]
+pub(super) struct Rereads(Arc<AtomicUsize>);
+
+/// One question under way.
+pub(super) struct Turn(Arc<AtomicUsize>);
+
+impl Rereads {
+    /// `None` when there are too many already: no honest source asks so much.
+    pub(super) fn enter(&self) -> Option<Turn> {
+        let before = self.0.fetch_add(1, SeqCst);
+        let turn = Turn(self.0.clone());
+        (before < AT_ONCE_MAX).then_some(turn)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
+}
+
+impl Destination {
+    /// Hashes of chunks, each read from the disk now. Holes are known zeroes.
+    pub(super) fn reread(&self, first: u64, count: u64) -> io::Result<Vec<Hash>> {
+        let leaves = self.book.lock().expect("book").tree().leaves();
+        let range = first.min(leaves)..first.saturating_add(count).min(leaves);
+        let mut hashes = Vec::with_capacity((range.end - range.start) as usize);
+        let mut reader = None;
+        let mut data_at = None;
+        for leaf in range {
+            let (known, chunk) = {
+                let book = self.book.lock().expect("book");
+                (book.tree().leaf(leaf), book.tree().chunk(leaf))
+            };
+            let next = data_at.filter(|at| *at >= chunk.off);
+            let next = match next {
+                Some(at) => at,
+                None => self.file.next_data(chunk.off)?.unwrap_or(self.file.capacity()),
+            };
+            data_at = Some(next);
+            if let Some(zeroes) = self.zeroes(leaf, known).filter(|_| next >= chunk.end()) {
+                hashes.push(zeroes);
+                continue;
+            }
+            let reader = reader.get_or_insert_with(|| ColdReader::new(&self.file));
+            hashes.push(self.reread_chunk(reader, leaf, known)?);
+        }
+        Ok(hashes)
+    }
+
+    /// Hash of a chunk of zeroes, where that is what is known of it.
+    fn zeroes(&self, leaf: u64, known: Option<Hash>) -> Option<Hash> {
+        let zeroes = self.book.lock().expect("book").tree().zero(leaf);
+        known.filter(|known| *known == zeroes)
+    }
+
+    fn reread_chunk(
+        &self,
+        reader: &mut ColdReader,
+        leaf: u64,
+        known: Option<Hash>,
+    ) -> io::Result<Hash> {
+        let (hashing, touches) = {
+            let mut book = self.book.lock().expect("book");
+            let touches = book.tree().touches();
+            (book.tree_mut().begin_whole(leaf), touches)
+        };
+        let taken = reader.take(&self.file, hashing);
+        let mut book = self.book.lock().expect("book");
+        let taken = match taken {
+            Ok(taken) => taken,
+            Err(error) => {
+                book.tree_mut().abandon(hashing);
+                return Err(error);
+            }
+        };
+        let hash = taken.whole().ok_or_else(|| io::Error::other("a chunk was read in part"))?;
+        book.tree_mut().put(&taken);
+        if known.is_some_and(|known| known != hash) && book.tree().touches() == touches {
+            let disk = self.pair.destination_uuid.as_str();
+            tracing::error!(disk, leaf, "the disk holds another chunk than was written to it");
+        }
+        Ok(hash)
+    }
+}

@@ -1,0 +1,303 @@
+//! Reads both sides again, from their disks: the scrub before a job is ready, and a verification
+//! that somebody asked for. Only hashes cross the network. It stands back behind copying and
+//! the guest.
+
+use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use landfall_api::JobKind;
+use landfall_core::CHUNK;
+use landfall_core::handover::Phase;
+use landfall_core::tree::Hash;
+use landfall_wire::{HASHES_MAX, HashKind, Hashes, Want, features, kind};
+
+use super::cutover::Cutover;
+use super::job::{Job, JobDiskIo};
+use super::session::Session;
+use crate::cold_reader::ColdReader;
+use crate::link::Frame;
+
+/// Chunks in one question: bounds what is read in vain when the guest writes meanwhile.
+const ASK_CHUNKS: u64 = 8;
+/// Questions under way: the receiver reads one while the other's answer travels.
+const ASKS_OUT: usize = 2;
+/// Dirty data beyond which the scrub waits: the copy needs the machine.
+const DIRTY_MAX: u64 = 32 << 20;
+/// How long it looks away when there is nothing to do.
+const IDLE: Duration = Duration::from_millis(100);
+/// How long it leaves the machine alone when the guest's latency is up.
+const YIELD: Duration = Duration::from_millis(500);
+const REST_MAX: Duration = Duration::from_secs(2);
+
+/// Answers of the receiver that wait for this thread.
+#[derive(Default)]
+pub(super) struct Mailbox {
+    answers: Mutex<Vec<(usize, Hashes)>>,
+    came: Condvar,
+}
+
+impl Mailbox {
+    pub(super) fn put(&self, disk: usize, hashes: Hashes) {
+        self.answers.lock().expect("answers").push((disk, hashes));
+        self.came.notify_all();
+    }
+
+    /// Something else happened that this thread should look at.
+    pub(super) fn wake(&self) {
+        self.came.notify_all();
+    }
+
+    fn wait(&self, wait: Duration) {
+        let answers = self.answers.lock().expect("answers");
+        drop(self.came.wait_timeout(answers, wait).expect("answers"));
+    }
+
+    fn take(&self, ask: &Ask) -> Option<Hashes> {
+        let mut answers = self.answers.lock().expect("answers");
+        let fits = |(disk, hashes): &(usize, Hashes)| {
+            *disk == ask.disk && hashes.first == ask.leaves.start
+        };
+        let at = answers.iter().position(fits)?;
+        Some(answers.swap_remove(at).1)
+    }
+}
+
+struct Ask {
+    disk: usize,
+    leaves: Range<u64>,
+    /// For the verification; else for the scrub.
+    verify: bool,
+}
+
+/// The session's re-reading thread.
+pub(super) fn run(job: &Arc<Job>, cutover: &Arc<Cutover>, session: &Arc<Session>) {
+    if session.features & features::REREAD == 0 {
+        return;
+    }
+    let mut readers: Vec<Option<ColdReader>> = job.disks.iter().map(|_| None).collect();
+    let mut asks: VecDeque<Ask> = VecDeque::new();
+    while !session.ended() {
+        let begun = Instant::now();
+        while asks.len() < ASKS_OUT {
+            let Some(ask) = next(job, cutover) else { break };
+            let sent = send(session, &ask);
+            asks.push_back(ask);
+            if let Err(error) = sent {
+                session.end(error.to_string());
+            }
+        }
+        let Some(ask) = asks.pop_front() else {
+            finish_verification(job);
+            session.rereads.wait(IDLE);
+            continue;
+        };
+        let outcome = answer(job, session, &ask, &mut readers);
+        if let Err(error) = outcome {
+            session.end(error.to_string());
+        }
+        finish_verification(job);
+        let rest = rest(job, cutover, begun.elapsed());
+        let until = Instant::now() + rest;
+        while Instant::now() < until && !session.ended() && !cutover.hurries() {
+            std::thread::sleep(Duration::from_millis(20).min(rest));
+        }
+    }
+    asks.iter().for_each(|ask| abandon(&job.disks[ask.disk], ask));
+}
+
+/// What to read next: for a verification first, because somebody waits for it.
+fn next(job: &Job, cutover: &Cutover) -> Option<Ask> {
+    let (paused, scrub, rate) = {
+        let control = job.control.lock().expect("control");
+        let scrub = control.spec.scrub && control.spec.kind == JobKind::Replicate;
+        (control.paused, scrub, control.dials.replication_rate)
+    };
+    let phase = cutover.phase();
+    let draining = phase == Phase::Draining;
+    if paused || !(draining || matches!(phase, Phase::Idle | Phase::Cancelled)) {
+        return None;
+    }
+    let find = |verify: bool| {
+        job.disks.iter().enumerate().find_map(|(disk, on)| {
+            let leaves = next_on(on, verify)?;
+            Some(Ask { disk, leaves, verify })
+        })
+    };
+    if !draining && let Some(ask) = find(true) {
+        return Some(ask);
+    }
+    if scrub && (draining || rate > 0) && copied(job) { find(false) } else { None }
+}
+
+/// Whether the copy does not need the machine.
+fn copied(job: &Job) -> bool {
+    let mut dirty = 0;
+    for disk in &job.disks {
+        let book = disk.disk.book.lock().expect("book");
+        if !book.background_complete() {
+            return false;
+        }
+        dirty += book.dirty_bytes();
+    }
+    dirty <= DIRTY_MAX
+}
+
+fn next_on(disk: &JobDiskIo, verify: bool) -> Option<Range<u64>> {
+    let mut reread = disk.reread.lock().expect("reread");
+    let scrub = if verify { &mut reread.verify.as_mut()?.scrub } else { &mut reread.scrub };
+    let first = scrub.peek()?;
+    // A hole costs no reading: as much of it as one answer holds.
+    let data = disk.disk.file.next_data(first * CHUNK).ok().flatten();
+    let hole = data.unwrap_or(disk.disk.file.capacity()) / CHUNK - first;
+    let max = hole.clamp(ASK_CHUNKS, HASHES_MAX as u64);
+    scrub.next(&mut disk.disk.book.lock().expect("book"), max)
+}
+
+fn send(session: &Session, ask: &Ask) -> io::Result<()> {
+    let count = (ask.leaves.end - ask.leaves.start) as u16;
+    let want = Want { kind: HashKind::Reread, first: ask.leaves.start, count }.encode();
+    let frame = Frame::new(kind::WANT, session.epoch, &want).disk(ask.disk);
+    session.bulk.first().unwrap_or(&session.prio).send(&[frame], |_| {})
+}
+
+/// Reads this side while the receiver reads its own, then compares.
+fn answer(
+    job: &Job,
+    session: &Session,
+    ask: &Ask,
+    readers: &mut [Option<ColdReader>],
+) -> io::Result<()> {
+    let disk = &job.disks[ask.disk];
+    let reader = readers[ask.disk].get_or_insert_with(|| ColdReader::new(&disk.disk.file));
+    let ours = match disk.reread_chunks(reader, ask.leaves.clone()) {
+        Ok(ours) => ours,
+        Err(error) => {
+            abandon(disk, ask);
+            tracing::error!(%error, "a source disk cannot be read again");
+            return Err(error);
+        }
+    };
+    let theirs = loop {
+        if let Some(theirs) = session.rereads.take(ask) {
+            break theirs.hashes;
+        }
+        if session.ended() {
+            abandon(disk, ask);
+            return Ok(());
+        }
+        session.rereads.wait(IDLE);
+    };
+    if theirs.len() != ours.len() {
+        abandon(disk, ask);
+        return Err(io::Error::other("hashes of other chunks than were asked for"));
+    }
+    let mut reread = disk.reread.lock().expect("reread");
+    for (leaf, (ours, theirs)) in ask.leaves.clone().zip(ours.iter().zip(&theirs)) {
+        let mut book = disk.disk.book.lock().expect("book");
+        reread.judge(&mut book, ask.verify, leaf, ours, theirs);
+    }
+    Ok(())
+}
+
+fn abandon(disk: &JobDiskIo, ask: &Ask) {
+    let mut reread = disk.reread.lock().expect("reread");
+    let mut book = disk.disk.book.lock().expect("book");
+    ask.leaves.clone().for_each(|leaf| reread.abandon(&mut book, ask.verify, leaf));
+}
+
+/// The verification ends when nothing is left but what the guest writes all the time.
+fn finish_verification(job: &Job) {
+    let mut verification = job.verification.lock().expect("verification");
+    let Some(run) = verification.as_mut().filter(|run| run.finished_at.is_none()) else { return };
+    let over = job.disks.iter().all(|disk| {
+        let reread = disk.reread.lock().expect("reread");
+        reread.verify.as_ref().is_none_or(|run| run.scrub.left() == 0 || run.scrub.only_live_left())
+    });
+    if over {
+        run.finished_at = Some(crate::clock::now_text());
+        job.changed.notify_all();
+    }
+}
+
+/// How long to leave the machine alone after `took` of work. With the guest at work, half the
+/// dial takes a quarter of the time; alone, all of it.
+fn rest(job: &Job, cutover: &Cutover, took: Duration) -> Duration {
+    if cutover.hurries() {
+        return Duration::ZERO;
+    }
+    let rate = job.control.lock().expect("control").dials.replication_rate;
+    let busy = job.disks.iter().any(|disk| disk.disk.incoming.per_second() > 0.0);
+    let share = share(rate, busy);
+    let rest = took.mul_f64((1.0 - share) / share).min(REST_MAX);
+    let latency_is_up = job.pace.lock().expect("pace").latency.cap().is_some();
+    if rate < 100 && latency_is_up { rest.max(YIELD) } else { rest }
+}
+
+/// Share of the time the re-read works.
+fn share(rate: u8, guest_is_busy: bool) -> f64 {
+    let rate = f64::from(rate.max(1));
+    let beside_guest = 0.25 + 0.75 * ((rate - 50.0) / 50.0).clamp(0.0, 1.0);
+    (rate / 50.0).min(1.0) * if guest_is_busy { beside_guest } else { 1.0 }
+}
+
+/// Whether every chunk that can be read again was.
+pub(super) fn nothing_left(job: &Job, session: &Session) -> bool {
+    let wanted = job.control.lock().expect("control").spec.scrub;
+    !wanted
+        || session.features & features::REREAD == 0
+        || job.disks.iter().all(|disk| disk.reread.lock().expect("reread").scrub.left() == 0)
+}
+
+impl JobDiskIo {
+    /// Hashes of chunks, each read from the disk now. Holes are known zeroes.
+    fn reread_chunks(&self, reader: &mut ColdReader, leaves: Range<u64>) -> io::Result<Vec<Hash>> {
+        let file = &self.disk.file;
+        let mut hashes = Vec::with_capacity((leaves.end - leaves.start) as usize);
+        let mut data_at = None;
+        for leaf in leaves {
+            let (chunk, zeroes, known) = {
+                let book = self.disk.book.lock().expect("book");
+                (book.tree().chunk(leaf), book.tree().zero(leaf), book.tree().leaf(leaf))
+            };
+            let next = match data_at.filter(|at| *at >= chunk.off) {
+                Some(at) => at,
+                None => file.next_data(chunk.off)?.unwrap_or(file.capacity()),
+            };
+            data_at = Some(next);
+            if next >= chunk.end() && known == Some(zeroes) {
+                hashes.push(zeroes);
+                continue;
+            }
+            let hashing = self.disk.book.lock().expect("book").tree_mut().begin_whole(leaf);
+            let taken = reader.take(file, hashing);
+            let mut book = self.disk.book.lock().expect("book");
+            match taken {
+                Ok(taken) => {
+                    book.tree_mut().put(&taken);
+                    let whole = taken.whole();
+                    hashes.push(whole.ok_or_else(|| io::Error::other("a chunk read in part"))?);
+                }
+                Err(error) => {
+                    book.tree_mut().abandon(hashing);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(hashes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share;
+
+    #[test]
+    fn alone_it_takes_all_beside_a_guest_what_the_dial_says() {
+        assert_eq!((share(50, false), share(100, true), share(99, false)), (1.0, 1.0, 1.0));
+        assert_eq!((share(50, true), share(25, false), share(25, true)), (0.25, 0.5, 0.125));
+        assert!(share(75, true) > share(50, true) && share(1, true) > 0.0);
+    }
+}
