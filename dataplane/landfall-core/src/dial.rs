@@ -84,49 +84,17 @@ pub fn throttle_delay_ns(write_throttling: u8, absolute_ms: Option<u32>) -> u64 
     }
 }
 
-/// Backs the background off when guest writes get slower than their own baseline: halves after
-/// a second over it, goes up by a tenth after each second under it, and never below a tenth of
-/// the capacity.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LatencyYield {
-    baseline_ns: Option<f64>,
-    cap: Option<f64>,
-}
-
-/// Slower than the baseline by less than this is noise of the scheduler, not our doing.
-const NOISE_NS: f64 = 2_000_000.0;
-/// A cap as high as this binds nothing.
-const CAP_MAX: f64 = 4e9;
-
-impl LatencyYield {
-    /// The cap in force, if any.
-    pub fn cap(&self) -> Option<f64> {
-        self.cap
-    }
-
-    /// One second's p95 of the guest's writes (`None`: too few) and background goodput.
-    pub fn second(&mut self, p95_ns: Option<f64>, goodput: f64, tolerance: Option<f64>) {
-        let (Some(p95), Some(tolerance)) = (p95_ns, tolerance) else {
-            self.recover();
-            return;
-        };
-        let idle = goodput < 1.0;
-        let baseline = match self.baseline_ns {
-            Some(known) if idle => known * 0.8 + p95 * 0.2,
-            Some(known) => known.min(p95.max(known * 0.95)),
-            None => p95,
-        };
-        self.baseline_ns = Some(baseline);
-        if !idle && p95 > (baseline * tolerance).max(baseline + NOISE_NS) {
-            let floor = (goodput / 10.0).max(1024.0 * 1024.0);
-            self.cap = Some((self.cap.unwrap_or(goodput).min(goodput) / 2.0).max(floor));
-        } else {
-            self.recover();
-        }
-    }
-
-    fn recover(&mut self) {
-        let next = self.cap.map(|cap| cap * 1.1 + 256.0 * 1024.0);
-        self.cap = next.filter(|cap| *cap < CAP_MAX);
+/// How much less of the processor the background takes than the guest's side, as the nice value
+/// of its threads: enough that a guest's request never waits for a mover's time slice, not so
+/// much that a busy host starves the copy.
+pub fn background_nice(replication_rate: u8) -> i32 {
+    match replication_rate {
+        0..=50 => 5,
+        51..=99 => (5 - i32::from(replication_rate - 50) / 10).max(1),
+        _ => 0,
     }
 }
+
+/// Share of what goes out that foreground may take while the destination lacks units: what is
+/// rewritten meanwhile is sent once, afterwards.
+pub const FOREGROUND_SHARE_WHILE_COPYING: f64 = 0.05;

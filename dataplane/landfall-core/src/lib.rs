@@ -7,8 +7,10 @@
 
 pub mod bitmap;
 mod chunk_hash;
+pub mod converge;
 pub mod dial;
 pub mod geometry;
+pub mod guest;
 pub mod handover;
 pub mod have_pages;
 pub mod inflight;

@@ -156,6 +156,12 @@ impl SourceDisk {
             && self.in_flight.overlap(extent).is_none()
     }
 
+    /// Whether an extent lies in units that are still to be copied: then writing to it costs
+    /// nothing, because they go out with what they hold by then.
+    pub fn still_to_copy(&self, extent: Extent) -> bool {
+        self.have.none(extent.touched(UNIT)) && self.in_flight.overlap(extent).is_none()
+    }
+
     /// The receiver's have-map at the start of a session. With `distrust` (another epoch than
     /// the one the map was filled in) every suspect unit it holds must be compared.
     pub fn begin_session(&mut self, have: Bitmap, distrust: bool) {

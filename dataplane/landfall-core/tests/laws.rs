@@ -1,7 +1,7 @@
 //! The dials, the buckets and readiness, with time as a number.
 
 use landfall_core::dial::{
-    Capacity, LatencyYield, background_limit, latency_tolerance, throttle_delay_ns, throttle_share,
+    Capacity, background_limit, latency_tolerance, throttle_delay_ns, throttle_share,
 };
 use landfall_core::ready::{Facts, Obstacle, obstacles, projected};
 use landfall_core::throttle::{TokenBucket, WriteThrottle};
@@ -67,24 +67,6 @@ fn capacity_is_the_best_five_seconds_of_ten_minutes_and_frozen_while_capped() {
     assert_eq!(run(&mut capacity, 60, 10.0, true), Some(80.0));
     assert_eq!(run(&mut capacity, 100, 20.0, false), Some(80.0));
     assert!(run(&mut capacity, 600, 20.0, false).unwrap() < 30.0);
-}
-
-#[test]
-fn background_yields_to_guest_latency_and_comes_back() {
-    let mut law = LatencyYield::default();
-    for _ in 0..10 {
-        law.second(Some(1e6), 0.0, Some(1.5));
-    }
-    assert_eq!(law.cap(), None);
-    law.second(Some(20e6), 100e6, Some(1.5));
-    let first = law.cap().unwrap();
-    assert!((49e6..51e6).contains(&first));
-    law.second(Some(20e6), 50e6, Some(1.5));
-    assert!(law.cap().unwrap() < first);
-    for _ in 0..300 {
-        law.second(Some(1e6), 50e6, Some(1.5));
-    }
-    assert_eq!(law.cap(), None);
 }
 
 #[test]

@@ -34,6 +34,16 @@ impl DiskFile {
         self.file.read_exact_at(buf, off)
     }
 
+    /// Reads what the page cache holds; false when that is not all of it.
+    pub(crate) fn read_now(&self, buf: &mut [u8], off: u64) -> bool {
+        landfall_nbd::read_cached(&self.file, buf, off)
+    }
+
+    /// The range will be read soon.
+    pub(crate) fn read_soon(&self, off: u64, len: u64) -> io::Result<()> {
+        landfall_nbd::read_soon(&self.file, off, len)
+    }
+
     pub(crate) fn write(&self, data: &[u8], off: u64) -> io::Result<()> {
         self.file.write_all_at(data, off)
     }

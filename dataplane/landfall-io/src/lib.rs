@@ -12,12 +12,14 @@ pub mod fault;
 mod have_file;
 mod link;
 mod meter;
+mod priority;
 mod receiver;
 mod slots;
 mod source;
 pub mod stats;
 
 pub use allocator::tune_allocator;
+pub use priority::set_nice;
 pub use receiver::Receiver;
 pub use source::{Kept, KeptDisk, SourceVm, is_sealed};
 

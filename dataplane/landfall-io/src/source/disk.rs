@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use landfall_api::Uuid;
-use landfall_core::Extent;
-use landfall_core::source::SourceDisk;
+use landfall_core::converge::Distinct;
 use landfall_core::throttle::WriteThrottle;
-use landfall_nbd::{Export, Extent as NbdExtent};
+use landfall_core::{BLOCK, Extent};
+use landfall_nbd::{Export, Extent as NbdExtent, about_to_wait, answer_after};
 
+use super::book::Book;
 use super::sidecar::Sidecar;
 use crate::clock::now_ns;
 use crate::disk_file::DiskFile;
@@ -48,7 +49,9 @@ pub(super) struct SourceDiskIo {
     pub(super) uuid: Uuid,
     pub(super) path: PathBuf,
     pub(super) file: DiskFile,
-    pub(super) book: Mutex<SourceDisk>,
+    pub(super) book: Book,
+    /// Blocks written lately, each once.
+    pub(super) distinct: Distinct,
     pub(super) sidecar: Mutex<Sidecar>,
     pub(super) untracked: AtomicBool,
     pub(super) incoming: Meter,
@@ -70,6 +73,7 @@ impl SourceDiskIo {
                 Gate::Open => break gate,
                 Gate::Frozen => {
                     drop(gate);
+                    about_to_wait();
                     (self.valve.thaw)();
                 }
                 Gate::Sealed => return Err(io::ErrorKind::ConnectionAborted.into()),
@@ -77,15 +81,22 @@ impl SourceDiskIo {
         };
         let start = now_ns();
         let done = act().and_then(|()| fault::point("tap-landed"));
-        let newly_dirty = self.book.lock().expect("book").written(extent);
+        let throttled = self.valve.throttling.load(Relaxed);
+        let owed = if throttled { self.book.written_and_owed(extent) } else { 0 };
+        if !throttled {
+            self.book.written(extent);
+        }
         drop(gate);
         let end = now_ns();
         self.valve.latencies.add(end - start);
         self.incoming.add(content_bytes);
-        if newly_dirty > 0 && self.valve.throttling.load(Relaxed) {
-            let delay = self.valve.throttle.lock().expect("throttle").delay_ns(newly_dirty, end);
+        if content_bytes > 0 {
+            extent.touched(BLOCK).for_each(|block| self.distinct.add(block));
+        }
+        if owed > 0 {
+            let delay = self.valve.throttle.lock().expect("throttle").delay_ns(owed, end);
             if delay > 0 {
-                std::thread::sleep(Duration::from_nanos(delay));
+                answer_after(Duration::from_nanos(delay));
             }
         }
         done
@@ -95,6 +106,14 @@ impl SourceDiskIo {
 impl Export for SourceDiskIo {
     fn size(&self) -> u64 {
         self.file.capacity()
+    }
+
+    fn read_now(&self, buf: &mut [u8], offset: u64) -> bool {
+        self.file.read_now(buf, offset)
+    }
+
+    fn cache(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.file.read_soon(offset, len)
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {

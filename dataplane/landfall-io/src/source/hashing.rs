@@ -20,6 +20,7 @@ pub(super) fn run(job: &Arc<Job>, cutover: &Arc<Cutover>) {
     let mut buf = vec![0; CHUNK as usize];
     while !job.stopped() && !cutover.done() {
         let hurries = cutover.hurries();
+        job.step_back(hurries);
         for disk in &job.disks {
             let mut from = 0;
             for _ in 0..HASHES_PER_TURN {

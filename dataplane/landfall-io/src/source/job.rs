@@ -1,18 +1,18 @@
-//! What a job knows: its desired state, its counters, its throttle. Its threads are started in
-//! `session.rs` and `hashing.rs`.
+//! What a job knows: its desired state, its counters. How fast it may go stands in `pace.rs`; its
+//! threads are started in `session.rs`.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use landfall_api::{Dials, DiskPair, HandoverDisk, Id, JobKind, JobSpec, Reason};
-use landfall_core::dial::{self, Capacity, LatencyYield};
 use landfall_core::throttle::TokenBucket;
 
 use super::disk::SourceDiskIo;
+use super::pace::{Pace, open_bucket};
 use super::reread::{Reread, Verification};
 use super::session::Session;
-use crate::clock::{now_ns, now_text};
+use crate::clock::now_text;
 use crate::meter::Meter;
 use crate::stats::{DiskStages, JobStages};
 
@@ -77,6 +77,9 @@ pub(super) struct Job {
     pub(super) distrust: AtomicBool,
     pub(super) bucket: Mutex<TokenBucket>,
     pub(super) bucket_changed: Condvar,
+    pub(super) foreground_bucket: Mutex<TokenBucket>,
+    /// Nice value of the threads that move data.
+    pub(super) nice: AtomicI32,
     pub(super) background: Meter,
     pub(super) foreground: Meter,
     pub(super) wire: Meter,
@@ -86,14 +89,6 @@ pub(super) struct Job {
     pub(super) stages: JobStages,
     pub(super) verification: Mutex<Option<Verification>>,
     pub(super) threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
-}
-
-/// The throttle's memory.
-#[derive(Default)]
-pub(super) struct Pace {
-    pub(super) capacity: Capacity,
-    pub(super) latency: LatencyYield,
-    limit: Option<f64>,
 }
 
 impl Job {
@@ -121,8 +116,10 @@ impl Job {
             epoch: AtomicU32::new(epoch),
             session_number: AtomicU64::new(0),
             distrust: AtomicBool::new(true),
-            bucket: Mutex::new(TokenBucket::unlimited(now_ns())),
+            bucket: open_bucket(),
             bucket_changed: Condvar::new(),
+            foreground_bucket: open_bucket(),
+            nice: AtomicI32::new(0),
             background: Meter::default(),
             foreground: Meter::default(),
             wire: Meter::default(),
@@ -163,82 +160,19 @@ impl Job {
         self.apply_limit();
     }
 
-    fn apply_limit(&self) {
-        let dials = self.control.lock().expect("control").dials.clone();
-        let limit = {
-            let mut pace = self.pace.lock().expect("pace");
-            let absolute = dials.bytes_per_second_max.map(|limit| limit.0);
-            let capacity = pace.capacity.bytes_per_second();
-            let limit = dial::background_limit(dials.replication_rate, absolute, capacity);
-            pace.limit = limit;
-            let yielding = match dial::latency_tolerance(dials.replication_rate) {
-                Some(_) => pace.latency.cap(),
-                None => None,
-            };
-            match (limit, yielding) {
-                (Some(limit), Some(cap)) => Some(limit.min(cap)),
-                (limit, cap) => limit.or(cap),
-            }
-        };
-        self.bucket.lock().expect("bucket").set_rate(limit, now_ns());
-        self.bucket_changed.notify_all();
-        let drain = self.durable.per_second().max(1024.0 * 1024.0);
-        let share = dial::throttle_share(dials.write_throttling);
-        let delay =
-            dial::throttle_delay_ns(dials.write_throttling, dials.added_write_latency_ms_max);
-        if let Some(disk) = self.disks.first() {
-            let valve = &disk.disk.valve;
-            valve.throttle.lock().expect("throttle").set(drain, share, delay);
-            valve.throttling.store(delay > 0, SeqCst);
-        }
-    }
-
-    /// Once a second: what was learnt about link and guest changes the limits.
-    pub(super) fn tick(&self) {
-        let tolerance = {
-            let control = self.control.lock().expect("control");
-            dial::latency_tolerance(control.dials.replication_rate)
-        };
-        {
-            let mut pace = self.pace.lock().expect("pace");
-            let capped = pace.limit.is_some() || pace.latency.cap().is_some();
-            pace.capacity.sample(now_ns(), self.durable.per_second(), capped);
-            let p95 = self.disks.first().and_then(|d| d.disk.valve.latencies.take_p95_ns());
-            pace.latency.second(p95, self.background.per_second(), tolerance);
-        }
-        self.apply_limit();
-    }
-
-    /// Waits until the background may send, at most a moment. Whether it may is the answer,
-    /// with the longest extent that keeps the flow smooth.
-    pub(super) fn background_turn(&self) -> Option<u64> {
-        let mut bucket = self.bucket.lock().expect("bucket");
-        let wait = bucket.wait_ns(now_ns());
-        if wait == 0 {
-            return Some(bucket.extent_max());
-        }
-        let wait = Duration::from_nanos(wait).min(Duration::from_millis(100));
-        let start = now_ns();
-        drop(self.bucket_changed.wait_timeout(bucket, wait).expect("bucket"));
-        self.stages.limit_wait.passed(start, 0);
-        None
-    }
-
-    /// An absolute limit is one of everything that is sent: foreground is never held by it, so
-    /// the background makes room.
-    pub(super) fn charge_foreground(&self, bytes: u64) {
-        let absolute = self.control.lock().expect("control").dials.bytes_per_second_max.is_some();
-        if absolute {
-            self.bucket.lock().expect("bucket").charge(bytes);
-        }
-    }
-
     /// Waits for a change of the control state, at most `wait`.
     pub(super) fn wait(&self, wait: Duration) {
         let control = self.control.lock().expect("control");
         if !self.stopped() {
             drop(self.changed.wait_timeout(control, wait).expect("control"));
         }
+    }
+
+    /// Waits for `wait`, or until the job stops.
+    pub(super) fn wait_at_least(&self, wait: Duration) {
+        let control = self.control.lock().expect("control");
+        let running = |_: &mut Control| !self.stopped();
+        drop(self.changed.wait_timeout_while(control, wait, running).expect("control"));
     }
 
     /// Ends the job's threads and joins them.

@@ -36,12 +36,13 @@ const COMPARES_OUT: u32 = 8;
 pub(super) fn send_prio(job: &Arc<Job>, cutover: &Arc<Cutover>, session: &Arc<Session>) {
     let mut buf = vec![0; CHUNK as usize];
     while !session.ended() {
+        job.step_back(cutover.hurries());
         let paused = job.control.lock().expect("control").keeps_still();
         let mut busy = false;
         let outcome = cutover.step(job, session, &mut buf).and_then(|stepped| {
             busy = stepped;
             for index in 0..job.disks.len() {
-                if !paused && has_room(session, PRIO) {
+                if !paused && has_room(session, PRIO) && job.foreground_turn(cutover.hurries()) {
                     busy |= send_foreground(job, session, index, &mut buf)?;
                 }
             }
@@ -77,6 +78,7 @@ pub(super) fn send_bulk(
 ) {
     let mut buf = vec![0; CHUNK as usize];
     while !session.ended() {
+        job.step_back(cutover.hurries());
         let paused = job.control.lock().expect("control").keeps_still();
         let outcome = match paused {
             true => Ok(false),
@@ -331,6 +333,7 @@ pub(super) fn read(
     let lane = if Arc::ptr_eq(link, &session.prio) { PRIO } else { BULK };
     let mut payload = Vec::new();
     while !session.ended() {
+        job.step_back(cutover.hurries());
         let outcome = reader.read(&mut payload).and_then(|header| match header.kind {
             kind::ACK => acknowledged(job, session, link, lane, &payload),
             kind::HASHES => {

@@ -3,12 +3,14 @@
 //! `vm.rs` is the way in; `disk.rs` holds the tap, `job.rs` what a job knows, `session.rs` its
 //! connections, `lanes.rs` what is sent on them, `cutover.rs` the hand-over.
 
+mod book;
 mod cutover;
 mod disk;
 mod hashing;
 mod job;
 mod kept;
 mod lanes;
+mod pace;
 mod reread;
 mod scrub;
 mod session;

@@ -81,6 +81,7 @@ pub(super) fn run(job: &Arc<Job>, cutover: &Arc<Cutover>, session: &Arc<Session>
     let mut asks: VecDeque<Ask> = VecDeque::new();
     while !session.ended() {
         let begun = Instant::now();
+        job.step_back(cutover.hurries());
         while asks.len() < ASKS_OUT {
             let Some(ask) = next(job, cutover) else { break };
             let sent = send(session, &ask);

@@ -18,7 +18,7 @@ use rustls::pki_types::ServerName;
 
 use super::cutover::Cutover;
 use super::job::{Connection, Job};
-use super::{hashing, lanes, scrub};
+use super::{hashing, lanes, pace, scrub};
 use crate::link::{Frame, Link, LinkReader, PING_EVERY, invalid};
 
 const CONNECT_MAX: Duration = Duration::from_secs(3);
@@ -111,6 +111,8 @@ pub(super) fn start(job: &Arc<Job>, cutover: &Arc<Cutover>) {
     threads.push(spawn("lf-session", Box::new(move || keep_connected(&a, &b))));
     let (a, b) = (job.clone(), cutover.clone());
     threads.push(spawn("lf-hash", Box::new(move || hashing::run(&a, &b))));
+    let a = job.clone();
+    threads.push(spawn("lf-pace", Box::new(move || pace::run(&a))));
 }
 
 fn keep_connected(job: &Arc<Job>, cutover: &Arc<Cutover>) {
@@ -169,7 +171,6 @@ fn run(
                     session.end(error.to_string());
                 }
             }
-            job.tick();
             session.sleep(PING_EVERY);
         }
     });

@@ -10,9 +10,11 @@ use landfall_api::{
     AttachedDisk, AttachedVm, ByteCount, Code, Dials, Id, JobKind, JobSpec, JobStatus, Problem,
     Uuid,
 };
+use landfall_core::converge::Distinct;
 use landfall_core::source::SourceDisk;
 use landfall_nbd::Export;
 
+use super::book::Book;
 use super::cutover::{self, Cutover};
 use super::disk::SourceDiskIo;
 use super::job::{Job, JobDiskIo};
@@ -143,7 +145,8 @@ impl SourceVm {
             uuid: uuid.clone(),
             path: path.to_owned(),
             file,
-            book: Mutex::new(SourceDisk::new(capacity)),
+            book: Book::new(SourceDisk::new(capacity)),
+            distinct: Distinct::default(),
             sidecar: Mutex::new(sidecar),
             untracked: AtomicBool::new(false),
             incoming: Meter::default(),
