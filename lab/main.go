@@ -10,6 +10,7 @@ import (
 const usage = `usage: lab <command>
 
   lab up --home DIR --net 127.N --build DIR --scenario FILE   both sites, their guests and the WAN
+  lab relay CONFIG      only a line in front of given addresses, for benches
 
 Child processes of "lab up":
   lab vcenter CONFIG    one simulated vCenter with its hosts and guests
@@ -26,6 +27,7 @@ func main() {
 		"up":      runUp,
 		"vcenter": runVCenter,
 		"wan":     runWan,
+		"relay":   runRelay,
 		"reaper":  runReaper,
 	}
 	command, known := commands[os.Args[1]]

@@ -16,6 +16,8 @@ const (
 	socketBufferBytes = 512 << 10
 	queuedChunksMax   = 128
 	dialTimeout       = 5 * time.Second
+	// A timer wakes late by up to a few milliseconds; what it cost is made up for, what an idle line did not carry is not.
+	lateMax = 5 * time.Millisecond
 )
 
 // lineSettings is what can be changed while the line is in use; 0 means unlimited and no delay.
@@ -239,9 +241,8 @@ func (d *direction) takeTurn(n int, bytesPerSecondMax int64) {
 	}
 	cost := time.Duration(float64(n) / float64(bytesPerSecondMax) * float64(time.Second))
 	d.mu.Lock()
-	now := time.Now()
-	if d.freeAt.Before(now) {
-		d.freeAt = now
+	if earliest := time.Now().Add(-lateMax); d.freeAt.Before(earliest) {
+		d.freeAt = earliest
 	}
 	d.freeAt = d.freeAt.Add(cost)
 	free := d.freeAt
