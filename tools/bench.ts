@@ -1,24 +1,119 @@
 /**
- * `npm run bench -- SUITE [--json FILE]`: figures of the product, measured several times, each against its goal. It prints
- * and writes what it measured; it never fails because of a figure: a bench is not a timed test.
+ * `npm run bench -- SUITE…`: figures of the product, each measured several times against its goal and its peers. It prints and
+ * writes what it measured; it never fails because of a figure: a bench is not a timed test.
  */
 import { writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { openBench, type Bench } from './bench/context.ts';
+import type { Report, SuiteResult } from './bench/figure.ts';
+import { describeMachine } from './bench/machine.ts';
+import { cleanUpAtEnd } from './bench/processes.ts';
+import { publish } from './bench/publish.ts';
+import { reportLines } from './bench/report.ts';
 import { measureStart } from './bench/start.ts';
-import type { Figure } from './bench/figure.ts';
+import { measureCold } from './bench/suites/cold.ts';
+import { measureConverge } from './bench/suites/converge.ts';
+import { measureCutover } from './bench/suites/cutover.ts';
+import { measureMemory } from './bench/suites/memory.ts';
+import { measureRate } from './bench/suites/rate.ts';
+import { measureResume } from './bench/suites/resume.ts';
+import { measureTap } from './bench/suites/tap.ts';
 
-const suites: Readonly<Record<string, () => Promise<readonly Figure[]>>> = {
-  start: measureStart,
+const dataPlane: Readonly<Record<string, (bench: Bench) => Promise<SuiteResult>>> = {
+  cold: measureCold,
+  tap: measureTap,
+  converge: measureConverge,
+  resume: measureResume,
+  cutover: measureCutover,
+  rate: measureRate,
+  memory: measureMemory,
 };
+const roundsDefault = 5;
 
-const { values, positionals } = parseArgs({ allowPositionals: true, options: { json: { type: 'string' } } });
-const suite = suites[positionals[0] ?? ''];
-if (suite === undefined) {
-  process.stderr.write(`Usage: npm run bench -- SUITE [--json FILE]\nSuites: ${Object.keys(suites).join(', ')}\n`);
+const usage = `Usage: npm run bench -- SUITE... [options]
+Suites: start, ${Object.keys(dataPlane).join(', ')}, or all (everything but start)
+
+  --rounds N           interleaved rounds of every cell (${roundsDefault}; with --quick 1)
+  --quick              small sizes: shows that a suite works, says nothing about speed
+  --json FILE          writes everything that was measured
+  --publish            writes plots and tables into docs/performance.md and docs/performance/
+  --folder DIR         images (kept) and scratch files; by default in the folder for temporary files
+  --replicator FILE    by default build/replicator
+  --lab FILE           by default build/lab
+`;
+
+function refuse(what: string): never {
+  process.stderr.write(`${what}\n\n${usage}`);
   process.exit(2);
 }
-const figures = await suite();
-for (const { figure, value, unit, goal, met } of figures) {
-  process.stdout.write(`${met ? 'met   ' : 'missed'}  ${figure}: ${value} ${unit} (goal ${goal})\n`);
+
+function readOptions(): ReturnType<typeof parse> {
+  try {
+    return parse();
+  } catch (error) {
+    return refuse(error instanceof Error ? error.message : String(error));
+  }
 }
-if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify(figures, null, 2)}\n`);
+
+const parse = () =>
+  parseArgs({
+    allowPositionals: true,
+    options: {
+      rounds: { type: 'string' },
+      quick: { type: 'boolean', default: false },
+      json: { type: 'string' },
+      publish: { type: 'boolean', default: false },
+      folder: { type: 'string', default: join(tmpdir(), 'landfall-bench') },
+      replicator: { type: 'string', default: 'build/replicator' },
+      lab: { type: 'string', default: 'build/lab' },
+    },
+  });
+
+const { values, positionals } = readOptions();
+const names = positionals.includes('all') ? Object.keys(dataPlane) : positionals;
+const unknown = names.find((name) => name !== 'start' && !(name in dataPlane));
+const rounds = Number(values.rounds ?? (values.quick ? 1 : roundsDefault));
+if (names.length === 0) refuse('Name at least one suite.');
+if (unknown !== undefined) refuse(`There is no suite "${unknown}".`);
+if (!Number.isInteger(rounds) || rounds < 1) refuse('--rounds takes a number from 1.');
+if (values.publish && values.quick) refuse('Figures of --quick say nothing: they are not published.');
+
+cleanUpAtEnd();
+const reports: Report[] = [];
+for (const name of names) {
+  const begunMs = performance.now();
+  try {
+    const result = await measure(name);
+    const seconds = Math.round((performance.now() - begunMs) / 1000);
+    reports.push({ suite: name, measuredAt: new Date().toISOString(), rounds, seconds, ...result });
+    process.stdout.write(`\n${name}, ${seconds} s\n${reportLines(result).join('\n')}\n`);
+  } catch (error) {
+    // The other suites still say what they can.
+    process.exitCode = 1;
+    process.stderr.write(`${name} could not be measured: ${text(error)}\n`);
+  }
+}
+if (values.json !== undefined) {
+  writeFileSync(values.json, `${JSON.stringify({ machine: describeMachine(), suites: reports }, null, 2)}\n`);
+}
+if (values.publish) await publish(reports);
+process.exit();
+
+async function measure(name: string): Promise<SuiteResult> {
+  const suite = dataPlane[name];
+  if (suite === undefined) return { figures: await measureStart(), cells: [], plots: [], notes: [] };
+  const { quick, folder, replicator, lab } = values;
+  const bench = openBench({ rounds, quick, folder, replicator, lab });
+  try {
+    return await suite(bench);
+  } finally {
+    await bench.close();
+  }
+}
+
+function text(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return error.cause === undefined ? error.message : `${error.message}: ${text(error.cause)}`;
+}

@@ -21,6 +21,7 @@ const packages = [
     'nbdkit',
     'libnbd-bin',
     'fio',
+    'rsync',
     'gcc',
     'libc6-dev',
     'ca-certificates',
