@@ -15,6 +15,7 @@ pub mod handover;
 pub mod have_pages;
 pub mod inflight;
 pub mod intent;
+pub mod leaves;
 pub mod ownership;
 pub mod ready;
 pub mod receiver;

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use crate::leaves::LeafBook;
 use crate::tree::HashTree;
 use crate::{Bitmap, Extent, UNIT};
 
@@ -16,6 +17,7 @@ pub struct ReceiverDisk {
     capacity: u64,
     have: Bitmap,
     tree: HashTree,
+    leaves: LeafBook,
     applied: Vec<Range<u64>>,
     flushing: Vec<Range<u64>>,
     touched: bool,
@@ -29,6 +31,7 @@ impl ReceiverDisk {
             capacity,
             have,
             tree: HashTree::new(capacity),
+            leaves: LeafBook::new(capacity),
             applied: Vec::new(),
             flushing: Vec::new(),
             touched: false,
@@ -61,6 +64,39 @@ impl ReceiverDisk {
         &mut self.tree
     }
 
+    /// Which leaves are on the state disk.
+    pub fn leaves(&self) -> &LeafBook {
+        &self.leaves
+    }
+
+    /// The same, for storing them.
+    pub fn leaves_mut(&mut self) -> &mut LeafBook {
+        &mut self.leaves
+    }
+
+    /// Takes the leaves from the state disk, after every chunk with content was touched.
+    pub fn recover_leaves(&mut self, page: impl FnMut(u64) -> Option<Vec<u8>>) {
+        self.leaves = LeafBook::recover(self.capacity, &mut self.tree, page);
+    }
+
+    /// The bytes of a page of leaves, to be written now; see [`LeafBook::page`].
+    pub fn leaf_page(&mut self, page: u64, all: bool) -> Vec<u8> {
+        self.leaves.page(&self.tree, page, all)
+    }
+
+    /// The source compares an extent; see [`LeafBook::doubt`].
+    pub fn doubt(&mut self, extent: Extent) -> bool {
+        let doubted = self.leaves.doubt(&mut self.tree, extent);
+        self.touched |= doubted;
+        doubted
+    }
+
+    /// A write failed: a part of the extent may have changed.
+    pub fn apply_failed(&mut self, extent: Extent) {
+        self.tree.touch(extent);
+        self.leaves.changed(&mut self.tree, extent);
+    }
+
     /// The next chunk to hash of which every unit is durable.
     pub fn next_stale(&self, from: u64) -> Option<u64> {
         let mut at = from;
@@ -79,6 +115,7 @@ impl ReceiverDisk {
         if changed {
             self.tree.touch(extent);
         }
+        self.leaves.changed(&mut self.tree, extent);
         self.touched = true;
         let units = extent.whole(UNIT, self.capacity);
         if units.is_empty() || self.have.all(units.clone()) {
@@ -99,6 +136,7 @@ impl ReceiverDisk {
     /// The answer says whether there is anything to flush.
     pub fn begin_flush(&mut self) -> bool {
         self.flushing.append(&mut self.applied);
+        self.leaves.begin_flush();
         self.flush_touched |= std::mem::take(&mut self.touched);
         self.flush_touched
     }
@@ -107,6 +145,7 @@ impl ReceiverDisk {
     pub fn flushed(&mut self) -> BTreeSet<u64> {
         let mut pages = BTreeSet::new();
         self.flush_touched = false;
+        self.leaves.flushed();
         for units in self.flushing.drain(..) {
             if self.have.set(units.clone()) > 0 {
                 pages.extend(units.start / UNITS_PER_PAGE..=(units.end - 1) / UNITS_PER_PAGE);
@@ -118,6 +157,7 @@ impl ReceiverDisk {
     /// I8: a flush failed. Nothing that was not acknowledged may be believed.
     pub fn flush_failed(&mut self) {
         self.applied.clear();
+        self.leaves.flush_failed();
         self.flushing.clear();
         (self.touched, self.flush_touched) = (false, false);
     }

@@ -12,6 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use landfall_api::{Code, PrepareDisks, Problem, ReceiverConfig, ReceiverStatus, Role};
 use landfall_io::Receiver;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::agent::{Agent, AgentSetup, SecretSource, routes, server_config};
 use crate::durable;
@@ -58,10 +59,20 @@ pub async fn run(args: Configured) -> Result<(), Problem> {
     let port = Port {
         tls: server_config(&agent, &[DATA_PROTOCOL, CONTROL_PROTOCOL])?,
         control: routes(&agent, control),
-        data: Some(data_server(receiver, source_name)),
+        data: Some(data_server(receiver.clone(), source_name)),
         agent,
     };
-    serve(bind(args.address).await?, port).await
+    let mut terminate = signal(SignalKind::terminate())
+        .map_err(|error| Problem::storage("no signal handler", &error))?;
+    let listener = bind(args.address).await?;
+    tokio::select! {
+        served = serve(listener, port) => served,
+        _ = terminate.recv() => crate::http::blocking(move || {
+            receiver.close();
+            Ok(())
+        })
+        .await,
+    }
 }
 
 /// Takes over data connections of exactly one source.

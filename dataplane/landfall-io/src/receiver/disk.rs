@@ -11,6 +11,7 @@ use landfall_core::receiver::ReceiverDisk;
 use landfall_core::tree::{Hash, hash};
 use landfall_core::{CHUNK, Extent, UNIT};
 
+use super::tree_file::TreeFile;
 use crate::Result;
 use crate::clock::now_ns;
 use crate::disk_file::DiskFile;
@@ -23,6 +24,7 @@ pub(super) struct Destination {
     pub(super) file: DiskFile,
     pub(super) book: Mutex<ReceiverDisk>,
     map: Mutex<HaveFile>,
+    pub(super) leaves: TreeFile,
     written: AtomicU64,
     pub(super) stages: DestinationStages,
 }
@@ -48,11 +50,14 @@ impl Destination {
             .map_err(|e| Problem::storage(format!("have-map of disk {uuid}"), &e))?;
         let mut book = ReceiverDisk::new(capacity, have);
         file.each_data(|extent| book.tree_mut().touch(extent));
+        let leaves = TreeFile::open(&state_dir.join(format!("{uuid}.leaves")), &mut book)
+            .map_err(|e| Problem::storage(format!("hash tree of disk {uuid}"), &e))?;
         Ok(Some(std::sync::Arc::new(Self {
             pair: pair.clone(),
             file,
             book: Mutex::new(book),
             map: Mutex::new(map),
+            leaves,
             written: AtomicU64::new(0),
             stages: DestinationStages::default(),
         })))
@@ -89,18 +94,33 @@ impl Destination {
         let mut book = self.book.lock().expect("book");
         match done {
             Ok(()) => book.applied(extent, changed),
-            Err(_) => book.tree_mut().touch(extent),
+            Err(_) => book.apply_failed(extent),
         }
         done
     }
 
     /// I4: data durable, then have-map durable. Only after this may anything be acknowledged.
+    /// Leaves on disk that the changes outdated are durably not valid either.
     pub(super) fn flush(&self) -> io::Result<()> {
-        if !self.book.lock().expect("book").begin_flush() {
-            return Ok(());
-        }
+        let doubtful = {
+            let mut book = self.book.lock().expect("book");
+            if !book.begin_flush() {
+                return Ok(());
+            }
+            book.leaves().doubtful_pages()
+        };
         let start = now_ns();
-        if let Err(error) = fault::point("data-sync").and_then(|()| self.file.sync()) {
+        let sync = || fault::point("data-sync").and_then(|()| self.file.sync());
+        let synced = match doubtful.is_empty() {
+            true => sync(),
+            false => std::thread::scope(|scope| {
+                let leaves = scope.spawn(|| self.leaves.store(&self.book, &doubtful, false));
+                let synced = sync();
+                let stopped = |_| Err(io::Error::other("storing leaves stopped"));
+                synced.and(leaves.join().unwrap_or_else(stopped))
+            }),
+        };
+        if let Err(error) = synced {
             self.book.lock().expect("book").flush_failed();
             return Err(error);
         }
@@ -150,6 +170,10 @@ impl Destination {
         let mut hashes = Vec::with_capacity((end - first.min(end)) as usize);
         let mut buf = vec![0; CHUNK as usize];
         let mut at = first * UNIT;
+        if end > first {
+            let compared = (end * UNIT).min(capacity) - at;
+            self.doubt_leaves(Extent::new(at, compared))?;
+        }
         while at < (end * UNIT).min(capacity) {
             let len = CHUNK.min((end * UNIT).min(capacity) - at) as usize;
             self.file.read(&mut buf[..len], at)?;

@@ -8,6 +8,7 @@ mod flush;
 mod reread;
 mod session;
 mod state;
+mod tree_file;
 
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -74,6 +75,7 @@ impl Receiver {
         flush::start(&receiver);
         session::start_keepalive(&receiver);
         answers::start_hashing(&receiver);
+        tree_file::start(&receiver);
         Ok(receiver)
     }
 

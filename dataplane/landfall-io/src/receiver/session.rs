@@ -88,7 +88,7 @@ impl Session {
     }
 
     /// I6: after this no thread of the session touches a disk any more.
-    fn close_and_join(&self) {
+    pub(super) fn close_and_join(&self) {
         self.close();
         let live = self.live.lock().expect("live");
         drop(self.ended.wait_while(live, |live| *live > 0).expect("live"));

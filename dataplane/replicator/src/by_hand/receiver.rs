@@ -63,14 +63,18 @@ pub async fn run(args: ByHand) -> Result<(), Problem> {
     let port = Port {
         tls: server_config(&agent, &[DATA_PROTOCOL])?,
         control: routes(&agent, Router::new()),
-        data: Some(data_server(receiver, pairing.name("source"))),
+        data: Some(data_server(receiver.clone(), pairing.name("source"))),
         agent,
     };
     let address = listener.local_addr().map_err(|error| Problem::storage("--listen", &error))?;
     say(&serde_json::json!({ "listening": address.to_string() }));
     tokio::select! {
         served = serve(listener, port) => served,
-        () = end.wait() => Ok(()),
+        () = end.wait() => crate::http::blocking(move || {
+            receiver.close();
+            Ok(())
+        })
+        .await,
     }
 }
 
@@ -135,6 +139,7 @@ fn link(state: &Path, pairing: &Pairing, at: usize, disk: &HeldDisk) -> Result<D
             tracing::warn!(disk = %disk.path.display(), "another file: everything is sent again");
         }
         durable::remove(&engine.join(format!("{uuid}.have")))?;
+        durable::remove(&engine.join(format!("{uuid}.leaves")))?;
     }
     let link = links.join(uuid.as_str());
     match std::fs::remove_file(&link) {
