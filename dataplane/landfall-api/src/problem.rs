@@ -75,6 +75,8 @@ codes! {
         "Use the VM at the destination, or detach the storage policy from the source VM to keep the source as it was at hand-over.";
     DiskChanged "DISK_CHANGED" 409 NeedsOperator "The disk is not the one that was attached"
         "Detach the storage policy, attach it again and start the migration anew.";
+    DiskBusy "DISK_BUSY" 409 Retryable "Another process or host serves the disk"
+        "Wait until the VM's disk is closed where it was, then ask again.";
     DiskMissing "DISK_MISSING" 409 Retryable "A destination disk is not there"
         "Attach the disk to the shadow VM, then ask again.";
     VmBusy "VM_BUSY" 409 Permanent "Another job holds the VM"

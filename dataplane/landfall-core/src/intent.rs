@@ -9,7 +9,11 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use crate::slot::{self, SLOT_LEN};
 use crate::{Bitmap, Extent};
+
+/// Magic of its slots.
+pub const MAGIC: [u8; 4] = *b"LFI1";
 
 /// Regions of disks up to [`LARGE_DISK`]: a comparison of one takes a few milliseconds.
 pub const REGION: u64 = 16 << 20;
@@ -48,6 +52,28 @@ pub enum Slot {
     },
 }
 
+impl Slot {
+    /// From the bytes at [`slot_off`], or none where the file ends before.
+    pub fn read(bytes: Option<&[u8]>) -> Self {
+        match bytes {
+            Some(bytes) if bytes.iter().any(|byte| *byte != 0) => {
+                match slot::decode(MAGIC, bytes) {
+                    Some((generation, content)) => {
+                        Slot::Valid { generation, content: content.to_vec() }
+                    }
+                    None => Slot::Damaged,
+                }
+            }
+            _ => Slot::Empty,
+        }
+    }
+}
+
+/// Where slot 0 or 1 of a page lies in the file.
+pub fn slot_off(page: u64, slot: u64) -> u64 {
+    (page * 2 + slot) * SLOT_LEN as u64
+}
+
 /// One page to be written durably, into slot `generation % 2`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PageWrite {
@@ -57,6 +83,18 @@ pub struct PageWrite {
     pub generation: u64,
     /// Its content, [`PAGE_LEN`] bytes.
     pub content: Vec<u8>,
+}
+
+impl PageWrite {
+    /// Where to write it in the file.
+    pub fn off(&self) -> u64 {
+        slot_off(self.page, self.generation % 2)
+    }
+
+    /// The slot's bytes.
+    pub fn bytes(&self) -> Vec<u8> {
+        slot::encode(MAGIC, self.generation, &self.content)
+    }
 }
 
 /// Pages that go out together for all who wait (group commit).

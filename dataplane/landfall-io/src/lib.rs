@@ -21,7 +21,7 @@ pub mod stats;
 pub use allocator::tune_allocator;
 pub use priority::set_nice;
 pub use receiver::Receiver;
-pub use source::{Kept, KeptDisk, SourceVm, is_sealed};
+pub use source::{Kept, KeptDisk, SourceVm, forsake, is_sealed};
 
 /// Everything here is refused with a problem document.
 pub type Result<T> = std::result::Result<T, landfall_api::Problem>;

@@ -379,7 +379,7 @@ impl Cutover {
 /// counted.
 fn differing(disk: &JobDiskIo, theirs: &Hashes) -> (Vec<Want>, u64) {
     let mut book = disk.disk.book.lock().expect("book");
-    let (mut wants, mut repaired) = (Vec::new(), 0);
+    let (mut wants, mut repaired) = (Vec::new(), Vec::new());
     for (at, their) in theirs.hashes.iter().enumerate() {
         let at = theirs.first.saturating_add(at as u64);
         let tree = book.tree();
@@ -391,12 +391,14 @@ fn differing(disk: &JobDiskIo, theirs: &Hashes) -> (Vec<Want>, u64) {
             }
             HashKind::Leaves if at < tree.leaves() && tree.leaf(at) != Some(*their) => {
                 book.repair(at);
-                repaired += 1;
+                repaired.push(book.tree().chunk(at));
             }
             _ => {}
         }
     }
-    (wants, repaired)
+    drop(book);
+    repaired.iter().for_each(|chunk| disk.disk.note_difference(*chunk));
+    (wants, repaired.len() as u64)
 }
 
 fn ask(session: &Session, index: usize, want: &Want) -> io::Result<()> {

@@ -4,7 +4,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use landfall_core::{BLOCK, Extent};
 use landfall_nbd::{Export, Extent as NbdExtent, about_to_wait, answer_after};
 
 use super::book::Book;
+use super::intent_log::IntentFile;
 use super::sidecar::Sidecar;
 use crate::clock::now_ns;
 use crate::disk_file::DiskFile;
@@ -53,12 +54,34 @@ pub(super) struct SourceDiskIo {
     /// Blocks written lately, each once.
     pub(super) distinct: Distinct,
     pub(super) sidecar: Mutex<Sidecar>,
+    pub(super) intent: IntentFile,
+    /// File in the VM's folder that says, if nothing else can, that the state beside the disk is
+    /// not to be believed.
+    pub(super) mark: PathBuf,
+    /// A flush failed: what is on the disk is not known to be what was written (I8).
+    pub(super) flush_failed: AtomicBool,
+    /// After that no region leaves the write-intent log any more.
+    pub(super) never_clear: AtomicBool,
+    /// No process of ours serves the disk through this any more.
+    pub(super) ended: AtomicBool,
     pub(super) untracked: AtomicBool,
     pub(super) incoming: Meter,
     pub(super) valve: Arc<Valve>,
 }
 
 impl SourceDiskIo {
+    /// Flushes the disk. A failure is remembered: the next flush may not repeat it.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        fault::point("source-flush")
+            .and_then(|()| self.file.sync())
+            .inspect_err(|_| self.flush_failed.store(true, SeqCst))
+    }
+
+    /// Waits until no write is under way. With `ended` set before, none comes after.
+    pub(super) fn drain(&self) {
+        drop(self.valve.gate.write().expect("gate"));
+    }
+
     /// Changes the disk through `act`, then notes the change: also after an error, because a
     /// part may have happened.
     fn change(
@@ -79,13 +102,18 @@ impl SourceDiskIo {
                 Gate::Sealed => return Err(io::ErrorKind::ConnectionAborted.into()),
             }
         };
+        if self.ended.load(Relaxed) {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         let start = now_ns();
+        let turn = self.enter(extent);
         let done = act().and_then(|()| fault::point("tap-landed"));
         let throttled = self.valve.throttling.load(Relaxed);
         let owed = if throttled { self.book.written_and_owed(extent) } else { 0 };
         if !throttled {
             self.book.written(extent);
         }
+        self.intent.leave(turn);
         drop(gate);
         let end = now_ns();
         self.valve.latencies.add(end - start);
@@ -127,12 +155,12 @@ impl Export for SourceDiskIo {
         let extent = Extent::new(offset, data.len() as u64);
         self.change(extent, extent.len, || {
             self.file.write(data, offset)?;
-            if fua { self.file.sync() } else { Ok(()) }
+            if fua { self.sync() } else { Ok(()) }
         })
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.file.sync()
+        self.sync()
     }
 
     fn trim(&self, offset: u64, len: u64, fua: bool) -> io::Result<()> {
@@ -142,7 +170,7 @@ impl Export for SourceDiskIo {
         let extent = Extent::new(offset, len);
         self.change(extent, 0, || {
             self.file.punch(extent)?;
-            if fua { self.file.sync() } else { Ok(()) }
+            if fua { self.sync() } else { Ok(()) }
         })
     }
 
@@ -157,7 +185,7 @@ impl Export for SourceDiskIo {
             } else {
                 self.file.zero(extent)?
             }
-            if fua { self.file.sync() } else { Ok(()) }
+            if fua { self.sync() } else { Ok(()) }
         })
     }
 

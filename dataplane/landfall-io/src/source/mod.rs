@@ -1,12 +1,14 @@
 //! The source of one VM: the taps of its disks and the job that replicates them.
 //!
-//! `vm.rs` is the way in; `disk.rs` holds the tap, `job.rs` what a job knows, `session.rs` its
-//! connections, `lanes.rs` what is sent on them, `cutover.rs` the hand-over.
+//! `vm.rs` is the way in; `disk.rs` holds the tap, `intent_log.rs` and `take_over.rs` what outlives
+//! the process, `job.rs` what a job knows, `session.rs` its connections, `lanes.rs` what is sent on
+//! them, `cutover.rs` the hand-over.
 
 mod book;
 mod cutover;
 mod disk;
 mod hashing;
+mod intent_log;
 mod job;
 mod kept;
 mod lanes;
@@ -16,8 +18,10 @@ mod scrub;
 mod session;
 mod sidecar;
 mod status;
+mod take_over;
+mod upkeep;
 mod vm;
 
 pub use kept::{Kept, KeptDisk};
-pub use sidecar::is_sealed;
+pub use sidecar::{forsake, is_sealed};
 pub use vm::SourceVm;

@@ -199,6 +199,11 @@ fn answer(
     for (leaf, (ours, theirs)) in ask.leaves.clone().zip(ours.iter().zip(&theirs)) {
         let mut book = disk.disk.book.lock().expect("book");
         reread.judge(&mut book, ask.verify, leaf, ours, theirs);
+        let chunk = book.tree().chunk(leaf);
+        drop(book);
+        if ours != theirs {
+            disk.disk.note_difference(chunk);
+        }
     }
     Ok(())
 }

@@ -317,7 +317,7 @@ fn open(
 fn refused(job: &Job, message: &ErrorMessage) -> Loss {
     if message.code == ErrorCode::Stale
         && message.value >= u64::from(job.epoch.load(SeqCst))
-        && let Err(error) = job.raise_epoch(message.value as u32 + 1)
+        && let Err(error) = job.distrust(message.value as u32 + 1)
     {
         return Loss::new("STORAGE_FAILED", format!("The epoch cannot be raised: {error}"));
     }
@@ -369,7 +369,18 @@ fn read_have(job: &Job, reader: &mut LinkReader) -> Result<Vec<Bitmap>, Loss> {
 }
 
 impl Job {
-    /// A new epoch: durable first, then in force. What both sides hold must be compared.
+    /// The receiver knows a later epoch than this source: another one, or later state of this one,
+    /// was at work. Nothing is believed.
+    fn distrust(&self, epoch: u32) -> io::Result<()> {
+        for disk in &self.disks {
+            let base = disk.pair.destination_uuid.to_bytes();
+            disk.disk.lose_trust(base, "the receiver knows a later epoch");
+            disk.disk.book.lock().expect("book").suspect_all();
+        }
+        self.raise_epoch(epoch)
+    }
+
+    /// A new epoch: durable first, then in force. What is suspect must be compared.
     pub(super) fn raise_epoch(&self, epoch: u32) -> io::Result<()> {
         for disk in &self.disks {
             let mut sidecar = disk.disk.sidecar.lock().expect("sidecar");

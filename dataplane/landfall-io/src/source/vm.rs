@@ -17,11 +17,12 @@ use landfall_nbd::Export;
 use super::book::Book;
 use super::cutover::{self, Cutover};
 use super::disk::SourceDiskIo;
+use super::intent_log::IntentFile;
 use super::job::{Job, JobDiskIo};
 use super::kept::{Kept, KeptDisk, KeptJob};
 use super::reread::Reread;
-use super::sidecar::{DiskPhase, Sidecar};
-use super::{session, status};
+use super::sidecar::{DiskPhase, NO_BASE, Sidecar};
+use super::{session, status, upkeep};
 use crate::Result;
 use crate::disk_file::DiskFile;
 use crate::meter::Meter;
@@ -33,6 +34,7 @@ pub struct SourceVm {
     state_dir: PathBuf,
     cutover: Arc<Cutover>,
     inner: Mutex<Inner>,
+    ended: AtomicBool,
 }
 
 #[derive(Default)]
@@ -51,8 +53,14 @@ impl SourceVm {
             state_dir: state_dir.to_owned(),
             cutover: Cutover::new(),
             inner: Mutex::new(Inner::default()),
+            ended: AtomicBool::new(false),
         });
         source.restore()?;
+        let weak = Arc::downgrade(&source);
+        std::thread::Builder::new()
+            .name("lf-upkeep".into())
+            .spawn(move || upkeep::run(&weak))
+            .map_err(|error| Problem::storage("no thread", &error))?;
         Ok(source)
     }
 
@@ -135,23 +143,34 @@ impl SourceVm {
             }
             _ => Problem::storage(what(), &error),
         })?;
-        let sidecar = Sidecar::open(path, uuid, capacity)
-            .map_err(|error| Problem::storage(format!("state of {}", what()), &error))?;
+        let state = |error| Problem::storage(format!("state of {}", what()), &error);
+        let mut sidecar = Sidecar::open(path, uuid, capacity).map_err(state)?;
+        if !sidecar.lock().map_err(state)? {
+            let text = format!("{} is served by another process or host", what());
+            return Err(Problem::new(Code::DiskBusy, text));
+        }
         match sidecar.state.phase {
             DiskPhase::Ours => {}
             phase => self.cutover.restore(sidecar.state.token, phase == DiskPhase::Active),
         }
-        Ok(Arc::new(SourceDiskIo {
+        let disk = Arc::new(SourceDiskIo {
             uuid: uuid.clone(),
             path: path.to_owned(),
             file,
             book: Book::new(SourceDisk::new(capacity)),
             distinct: Distinct::default(),
+            intent: IntentFile::off(sidecar.path("intent"), capacity),
             sidecar: Mutex::new(sidecar),
+            mark: self.state_dir.join(format!("untracked-{uuid}")),
+            flush_failed: AtomicBool::new(false),
+            never_clear: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             untracked: AtomicBool::new(false),
             incoming: Meter::default(),
             valve: self.cutover.valve.clone(),
-        }))
+        });
+        disk.take_over();
+        Ok(disk)
     }
 
     /// The storage policy is detached: the tap goes, and with it the state beside the disk.
@@ -194,11 +213,15 @@ impl SourceVm {
         let inner = self.inner();
         let Some(found) = inner.disks.iter().find(|known| known.uuid == *disk) else { return };
         found.untracked.store(true, SeqCst);
+        let base = found.sidecar.lock().expect("sidecar").state.base;
+        if base != NO_BASE {
+            found.lose_trust(base, "it was written past the tap");
+        }
         let Some(job) = &inner.job else { return };
         if let Err(error) = job.raise_epoch(job.epoch.load(SeqCst) + 1) {
             tracing::error!(%error, "the epoch cannot be raised");
         }
-        track(found);
+        found.track(None);
         let session = job.control.lock().expect("control").session.clone();
         if let Some(session) = session {
             session.end("a disk was written past the tap");
@@ -225,11 +248,37 @@ impl SourceVm {
         inner.disks.iter().any(|known| known.uuid == *disk && known.untracked.load(SeqCst))
     }
 
-    /// Ends the job's threads and connections; what is kept on disk stays for the next process.
+    /// Ends the job's threads and connections, and serves the disks no more. What is kept on disk
+    /// stays as it is, as after a kill.
     pub fn close(&self) {
-        let job = self.inner().job.clone();
+        self.ended.store(true, SeqCst);
+        let (job, disks) = {
+            let inner = self.inner();
+            (inner.job.clone(), inner.disks.clone())
+        };
         if let Some(job) = job {
             job.stop();
+        }
+        for disk in disks {
+            disk.ended.store(true, SeqCst);
+            disk.drain();
+            disk.sidecar.lock().expect("sidecar").unlock();
+        }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(SeqCst)
+    }
+
+    /// Takes what is quiet out of the write-intent logs, if `clear`, and looks whether the logs
+    /// can be written.
+    pub fn look_after(&self, clear: bool) {
+        let (job, disks) = {
+            let inner = self.inner();
+            (inner.job.clone(), inner.disks.clone())
+        };
+        for disk in &disks {
+            upkeep::look_after(disk, job.as_ref(), clear);
         }
     }
 
@@ -305,13 +354,18 @@ impl SourceVm {
                 stages: DiskStages::default(),
             });
         }
+        if !self.cutover.sealed() {
+            for disk in &disks {
+                disk.disk.track_for(disk.pair.destination_uuid.to_bytes());
+                if spec.kind == JobKind::Observe {
+                    disk.disk.nothing_there();
+                }
+            }
+        }
         let known = |disk: &JobDiskIo| disk.disk.sidecar.lock().expect("sidecar").state.epoch;
         let epoch = disks.iter().map(known).max().unwrap_or(0) + 1;
         let job = Job::new(id, spec, disks, epoch);
         job.raise_epoch(epoch).map_err(|e| Problem::storage("epoch", &e))?;
-        if !self.cutover.sealed() {
-            job.disks.iter().for_each(|disk| track(&disk.disk));
-        }
         if job.control.lock().expect("control").spec.kind == JobKind::Verify {
             job.verify();
         }
@@ -411,6 +465,7 @@ impl SourceVm {
         inner.job = None;
         self.cutover.cancel();
         for disk in &job.disks {
+            disk.disk.lose_trust(NO_BASE, "the job has ended");
             disk.disk.book.lock().expect("book").forget();
         }
         self.keep(&inner)
@@ -432,14 +487,4 @@ fn lease(job: &Job, generation: u64) -> Result<()> {
     }
     control.spec.generation = generation;
     Ok(())
-}
-
-/// Tracking on first, then the look at what is allocated: a write between is noted by itself.
-fn track(disk: &SourceDiskIo) {
-    let mut book = disk.book.lock().expect("book");
-    book.forget();
-    book.track();
-    drop(book);
-    disk.file.each_data(|extent| disk.book.lock().expect("book").note_allocated(extent));
-    disk.untracked.store(false, SeqCst);
 }

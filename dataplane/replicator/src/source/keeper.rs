@@ -52,6 +52,7 @@ impl Keeper {
         socket_of: SocketOf,
         open_known_by: OpenKnownBy,
     ) -> Result<Arc<Self>, Problem> {
+        PassThrough::forsake_marked(folder)?;
         let keeper = Arc::new(Self {
             engine: SourceVm::open(&engine_folder(folder), vm.clone())?,
             socket_of,
@@ -64,7 +65,6 @@ impl Keeper {
         for (disk, tap) in keeper.engine.exports() {
             keeper.serve(&mut state, &disk, tap)?;
         }
-        // A new process trusts no map of an earlier one: everything is compared by hash.
         PassThrough::unmark(folder)?;
         keeper.install_kept(&mut state)?;
         drop(state);
