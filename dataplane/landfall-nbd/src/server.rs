@@ -20,8 +20,8 @@ use crate::output::Output;
 
 /// Most clients of one export at a time.
 const CLIENTS_MAX: usize = 16;
-/// A client has this long for its handshake.
-const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
+/// A client has this long for its whole handshake.
+const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(5);
 /// A client that reads no answer for this long is hung up on; it may connect again.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
 

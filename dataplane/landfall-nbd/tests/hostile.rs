@@ -209,3 +209,59 @@ fn dropping_the_server_is_quick_with_idle_clients() {
     assert!(begin.elapsed() < Duration::from_secs(2));
     assert!(hung_up(&mut stream));
 }
+
+#[test]
+fn a_client_that_dribbles_its_handshake_is_ended_and_others_are_served() {
+    let fixture = serve(Arc::default());
+    let mut slow = UnixStream::connect(fixture.server.path()).unwrap();
+    let ended = std::thread::spawn(move || {
+        let begin = Instant::now();
+        let mut bytes =
+            b"\0\0\0\x03IHAVEOPT\0\0\0\x03\0\0\x40\0".iter().chain(std::iter::repeat(&0));
+        while begin.elapsed() < Duration::from_secs(60) {
+            if slow.write_all(&[*bytes.next().unwrap()]).is_err() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        false
+    });
+    let mut good = open(&fixture.server);
+    request(&mut good, 0, 0, 1);
+    assert_eq!(errno(&mut good), 0);
+    assert!(ended.join().unwrap(), "every byte came in time, the whole of it did not");
+}
+
+/// Answers nobody reads fill the socket and then stop the work for that client alone.
+#[test]
+fn a_flood_without_reading_answers_costs_bounded_memory_and_nobody_else() {
+    let resident = || {
+        let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+        text.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    };
+    let fixture = serve(Arc::default());
+    let before = resident();
+    let mut floods: Vec<UnixStream> = (0..4).map(|_| open(&fixture.server)).collect();
+    for flood in &mut floods {
+        flood.set_write_timeout(Some(Duration::from_millis(500))).unwrap();
+        let mut header = 0x2560_9513_u32.to_be_bytes().to_vec();
+        header.extend([0; 4]);
+        header.extend(*b"cookie!!");
+        header.extend(0u64.to_be_bytes());
+        header.extend((1u32 << 20).to_be_bytes());
+        for _ in 0..20_000 {
+            if flood.write_all(&header).is_err() {
+                break;
+            }
+        }
+    }
+    let mut good = open(&fixture.server);
+    for _ in 0..100 {
+        request(&mut good, 0, 0, 1);
+        assert_eq!(errno(&mut good), 0);
+        good.read_exact(&mut [0]).unwrap();
+    }
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 64 << 20, "{grown} bytes for four clients");
+    drop(fixture);
+}

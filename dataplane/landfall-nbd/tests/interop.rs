@@ -1,5 +1,5 @@
-//! Other people's NBD clients against our server: nbdinfo, nbdcopy, qemu-io (Debian packages
-//! libnbd-bin and qemu-utils, which the set-up installs).
+//! Other people's NBD clients against our server: nbdinfo, nbdcopy, qemu-io, qemu-img, fio and
+//! nbdkit (Debian packages libnbd-bin, qemu-utils, fio and nbdkit, which the set-up installs).
 
 use std::fs;
 use std::path::PathBuf;
@@ -104,4 +104,69 @@ fn qemu_io_writes_zeroes_trims_and_flushes() {
     let content = fs::read(disk.file()).unwrap();
     assert!(content[9 << 20..16 << 20].iter().all(|byte| *byte == 0xaa));
     assert!(content[4 << 20..5 << 20].iter().all(|byte| *byte == 0));
+}
+
+#[test]
+fn nbdinfo_lists_the_export_and_its_block_sizes() {
+    let disk = Disk::new(1 << 20);
+    let text = run(Command::new("nbdinfo").args(["--list", "--json", &disk.uri()]));
+    for wanted in [
+        "\"export-name\": \"\"",
+        "\"can_df\": true",
+        "\"can_cache\": true",
+        "\"can_trim\": true",
+        "\"can_zero\": true",
+        "\"block_size_minimum\": 1",
+        "\"block_size_preferred\": 4096",
+        "\"block_size_maximum\": 33554432",
+        "\"protocol\": \"newstyle-fixed\"",
+        "\"structured\": true",
+    ] {
+        assert!(text.contains(wanted), "{wanted} in {text}");
+    }
+}
+
+#[test]
+fn fio_verifies_what_it_wrote_with_many_requests_under_way() {
+    let disk = Disk::new(16 << 20);
+    let text = run(Command::new("fio")
+        .args(["--name=x", "--ioengine=nbd", "--rw=randwrite", "--bs=8k"])
+        .args(["--iodepth=32", "--size=16M", "--verify=crc32c", "--fsync=64"])
+        .args(["--verify_fatal=1", "--randseed=7", "--output-format=terse"])
+        .arg(format!("--uri={}", disk.uri()))
+        .current_dir(disk.folder.path()));
+    assert!(!text.contains("verify:"), "{text}");
+}
+
+#[test]
+fn qemu_img_converts_in_and_out_and_finds_both_equal() {
+    let disk = Disk::new(24 << 20);
+    let input = disk.folder.path().join("in");
+    let mut content = pattern(24 << 20);
+    content[5 << 20..11 << 20].fill(0);
+    fs::write(&input, &content).unwrap();
+    let (from, to) = (input.to_str().unwrap(), &disk.uri()[..]);
+    let raw = ["convert", "-n", "-W", "-m", "16", "-f", "raw", "-O", "raw", from, to];
+    run(Command::new("qemu-img").args(raw));
+    run(Command::new("qemu-img").args(["compare", "-f", "raw", "-F", "raw", from, to]));
+    assert!(fs::read(disk.file()).unwrap() == content);
+    let map = run(Command::new("qemu-img").args(["map", "--output=json", "-f", "raw", to]));
+    assert!(map.contains("\"zero\": true") && map.contains("\"data\": true"), "{map}");
+}
+
+#[test]
+fn nbdkit_as_a_client_passes_everything_on() {
+    let disk = Disk::new(8 << 20);
+    let second = disk.folder.path().join("second");
+    let input = disk.folder.path().join("in");
+    let content = pattern(8 << 20);
+    fs::write(&input, &content).unwrap();
+    let uri = format!("nbd+unix:///?socket={}", second.display());
+    let script = format!("nbdcopy --flush '{}' '{uri}' && nbdinfo '{uri}'", input.display());
+    let text = run(Command::new("nbdkit")
+        .args(["--exit-with-parent", "-U", second.to_str().unwrap(), "nbd"])
+        .arg(format!("socket={}", disk.server.path().display()))
+        .args(["--run", &script]));
+    assert!(text.contains("can_multi_conn: true") && text.contains("can_fua: true"), "{text}");
+    assert!(fs::read(disk.file()).unwrap() == content);
 }
