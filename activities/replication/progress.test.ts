@@ -15,6 +15,10 @@ const disk: JobDisk = {
   resentBytes: '0',
   skippedBytes: '200',
   comparedBytes: '0',
+  verified: 'transfer',
+  scrubbedBytes: '0',
+  scrubRepairedChunks: 0,
+  scrubEvidence: [],
 };
 const status: JobStatus = {
   jobId: 'vmm_1',
@@ -52,6 +56,16 @@ describe('progressOf', () => {
     const second = progressOf(counted({ sentBytes: '40' }), kept(first), at);
     const third = progressOf(counted({ sentBytes: '90' }), kept(second), at);
     expect([first, second, third].map((report) => report.vm.sentBytes)).toEqual(['500', '540', '590']);
+  });
+
+  it('keeps what the equality rests on when a sealed source is started anew', () => {
+    const kept = (report: ReturnType<typeof progressOf>) => report.disks as unknown as KeptCounters[];
+    const verifiedAt = '2026-11-21T11:59:00.000Z';
+    const frozen = progressOf(counted({ verified: 'reread', verifiedAt }), [], at);
+    expect(frozen.disks[0]).toMatchObject({ verified: 'reread', verifiedAt });
+    const sealed = { ...status, handover: { ...status.handover, state: 'active' as const } };
+    expect(progressOf(sealed, kept(frozen), at).disks[0]).toMatchObject({ verified: 'reread', verifiedAt });
+    expect(progressOf(status, kept(frozen), at).disks[0]).toMatchObject({ verified: 'transfer', verifiedAt: null });
   });
 
   it.each([

@@ -7,6 +7,8 @@ export interface KeptCounters extends TransferBytes {
   readonly sourceUuid: string;
   /** Counted by the process that was seen last: a smaller number means that another one has begun to count. */
   readonly ofProcess: Pick<TransferBytes, CountedName>;
+  readonly verified?: JobDisk['verified'];
+  readonly verifiedAt?: string | null;
 }
 
 /** Counted by the replicator since its process began; the others say how things stand now. */
@@ -15,14 +17,15 @@ type CountedName = (typeof countedNames)[number];
 const stateNames = ['capacityBytes', 'allocatedBytes', 'copiedBytes', 'remainingBytes', 'dirtyBytes'] as const;
 
 export function progressOf(status: JobStatus, kept: readonly KeptCounters[], at: Date): ProgressReport {
-  const disks = status.disks.map((disk) => ({
-    ...disk,
-    ...continueCounters(
-      disk,
-      kept.find(({ sourceUuid }) => sourceUuid === disk.sourceUuid),
-    ),
-    backgroundState: backgroundStateOf(status, disk),
-  }));
+  const disks = status.disks.map((disk) => {
+    const before = kept.find(({ sourceUuid }) => sourceUuid === disk.sourceUuid);
+    return {
+      ...disk,
+      ...continueCounters(disk, before),
+      ...verificationOf(status, disk, before),
+      backgroundState: backgroundStateOf(status, disk),
+    };
+  });
   const total = totalOf(disks);
   return {
     vm: {
@@ -54,6 +57,17 @@ function continueCounters(
   const totals = Object.fromEntries(countedNames.map((name) => [name, count(name)]));
   const ofProcess = Object.fromEntries(countedNames.map((name) => [name, now[name]]));
   return { ...totals, ofProcess } as Pick<TransferBytes, CountedName> & Pick<KeptCounters, 'ofProcess'>;
+}
+
+/** Once the source is sealed nothing is compared any more: a process that was started after that does not know what was. */
+function verificationOf(
+  { handover: { state } }: JobStatus,
+  now: JobDisk,
+  before: KeptCounters | undefined,
+): Pick<JobDisk, 'verified' | 'verifiedAt'> {
+  const sealed = state === 'handed-off' || state === 'active';
+  const known = sealed && before?.verified !== undefined ? before : now;
+  return { verified: known.verified ?? 'transfer', verifiedAt: known.verifiedAt ?? null };
 }
 
 /** The agent may leave out what is at its default. */

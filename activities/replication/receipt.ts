@@ -7,6 +7,7 @@ import { pairedDisks, readPlan, type Plan } from '../plan.ts';
 import type { Services } from '../services.ts';
 import { productVersion } from '../version.ts';
 import { finalVmOf } from '../vsphere/final-vm.ts';
+import type { KeptCounters } from './progress.ts';
 
 export async function writeReceipt(services: Services, vmMigrationId: string): Promise<void> {
   const { prisma } = services.database;
@@ -64,16 +65,16 @@ function receiptDisks(plan: Plan): ReceiptDisk[] {
     if (sourceRoot === null || destinationRoot === null || sourceRoot !== destinationRoot) {
       throw new MigrationError('ROOTS_DIFFER', `No equal roots are known of ${disk.label}`);
     }
-    const network = (disk.progress as { sentBytes?: string } | null)?.sentBytes ?? '0';
+    const seen = disk.progress as Partial<KeptCounters> | null;
     return {
       sourceUuid,
       destinationUuid,
       capacityBytes: capacityBytes.toString(),
       sourceRoot,
       destinationRoot,
-      verified: 'transfer',
-      verifiedAt: isoTime(plan.details.handedOverAt, 'hand-over'),
-      movedBytes: { network, device: '0', deduplicated: '0' },
+      verified: seen?.verified ?? 'transfer',
+      verifiedAt: seen?.verifiedAt ?? isoTime(plan.details.handedOverAt, 'hand-over'),
+      movedBytes: { network: seen?.sentBytes ?? '0', device: '0', deduplicated: '0' },
     };
   });
 }

@@ -381,7 +381,7 @@ export interface components {
          * @description Stable codes of everything the replicator refuses.
          * @enum {string}
          */
-        Code: "BAD_REQUEST" | "ENROL_PROOF_WRONG" | "FORBIDDEN" | "NOT_FOUND" | "METHOD_NOT_ALLOWED" | "UNKNOWN_JOB" | "UNKNOWN_VM" | "UNKNOWN_DISK" | "DISK_SEALED" | "DISK_CHANGED" | "DISK_MISSING" | "VM_BUSY" | "STALE_GENERATION" | "STALE_TOKEN" | "NOT_CLOSED" | "NOT_READY" | "NOT_FROZEN" | "HANDED_OFF" | "NOT_ENROLLED" | "ENROL_NOT_BEGUN" | "ENROL_SECRET_MISSING" | "CERTIFICATE_WRONG" | "UNSUPPORTED_KIND" | "STORAGE_FAILED" | "INTERNAL" | "SOURCE_UNAVAILABLE" | "TIMED_OUT";
+        Code: "BAD_REQUEST" | "ENROL_PROOF_WRONG" | "FORBIDDEN" | "NOT_FOUND" | "METHOD_NOT_ALLOWED" | "UNKNOWN_JOB" | "UNKNOWN_VM" | "UNKNOWN_DISK" | "DISK_SEALED" | "DISK_CHANGED" | "DISK_MISSING" | "VM_BUSY" | "STALE_GENERATION" | "STALE_TOKEN" | "NOT_CLOSED" | "NOT_READY" | "NOT_FROZEN" | "SIDES_DIFFER" | "HANDED_OFF" | "NOT_ENROLLED" | "ENROL_NOT_BEGUN" | "ENROL_SECRET_MISSING" | "CERTIFICATE_WRONG" | "UNSUPPORTED_KIND" | "STORAGE_FAILED" | "INTERNAL" | "SOURCE_UNAVAILABLE" | "TIMED_OUT";
         /** @description Hypervisor face: take the tap away again. */
         DetachRequest: {
             /** @description The disk's backing UUID. */
@@ -420,6 +420,19 @@ export interface components {
         DialsInForce: {
             /** @description The dials in force. */
             inForce: components["schemas"]["Dials"];
+        };
+        /** @description A chunk that was read again on both sides and differed. */
+        Difference: {
+            /** @description When it was seen, ISO 8601. */
+            at: string;
+            /** @description BLAKE3 of it at the destination, hexadecimal. */
+            destinationHash: string;
+            /** @description Its length. */
+            lengthBytes: components["schemas"]["ByteCount"];
+            /** @description Where it begins on the disk. */
+            offsetBytes: components["schemas"]["ByteCount"];
+            /** @description BLAKE3 of it at the source, hexadecimal. */
+            sourceHash: string;
         };
         /** @description A disk of the job: source and destination are different disks with different UUIDs. */
         DiskPair: {
@@ -539,12 +552,25 @@ export interface components {
             remainingBytes: components["schemas"]["ByteCount"];
             /** @description Logical bytes sent again after an interruption. */
             resentBytes: components["schemas"]["ByteCount"];
+            /** @description The latest of them. */
+            scrubEvidence: components["schemas"]["Difference"][];
+            /**
+             * Format: int64
+             * @description Chunks that differed when they were read again; they were sent once more.
+             */
+            scrubRepairedChunks: number;
+            /** @description Bytes that were read again on both sides and were equal. */
+            scrubbedBytes: components["schemas"]["ByteCount"];
             /** @description Logical bytes sent. */
             sentBytes: components["schemas"]["ByteCount"];
             /** @description Zeroes and holes that were not sent. */
             skippedBytes: components["schemas"]["ByteCount"];
             /** @description UUID of the source disk. */
             sourceUuid: components["schemas"]["Uuid"];
+            /** @description What the equality of both sides rests on so far. */
+            verified: components["schemas"]["Verified"];
+            /** @description Since when: the last chunk was read again, or the roots were equal. ISO 8601. */
+            verifiedAt?: string | null;
             /** @description Bytes on the wire. */
             wireBytes: components["schemas"]["ByteCount"];
         };
@@ -567,6 +593,8 @@ export interface components {
             /** @description What to do. */
             kind: components["schemas"]["JobKind"];
             receiver?: null | components["schemas"]["ReceiverAddress"];
+            /** @description Whether every chunk is read again on both sides, from the disks, before the job is ready. */
+            scrub?: boolean;
             /** @description The migration, as it stands in the certificates. */
             vmMigrationId: components["schemas"]["Id"];
             /** @description The VM whose disks are attached. */
@@ -611,6 +639,7 @@ export interface components {
             reason?: null | components["schemas"]["Reason"];
             /** @description State. */
             state: components["schemas"]["JobState"];
+            verify?: null | components["schemas"]["VerifyReport"];
             /** @description The VM. */
             vmUuid: components["schemas"]["Uuid"];
         };
@@ -787,6 +816,54 @@ export interface components {
          * @example 6000c29b-1f2e-4d3c-8b7a-0123456789ab
          */
         Uuid: string;
+        /**
+         * @description How far a verification is.
+         * @enum {string}
+         */
+        Verdict: "running" | "equal" | "different" | "incomplete";
+        /**
+         * @description What the equality of two disks rests on.
+         * @enum {string}
+         */
+        Verified: "transfer" | "reread";
+        /** @description What a verification found about one disk. */
+        VerifiedDisk: {
+            /** @description Capacity of both. */
+            capacityBytes: components["schemas"]["ByteCount"];
+            /** @description Bytes compared so far. */
+            comparedBytes: components["schemas"]["ByteCount"];
+            /** @description Root of the destination as it was read, hexadecimal. */
+            destinationRoot?: string | null;
+            /** @description UUID of the destination disk. */
+            destinationUuid: components["schemas"]["Uuid"];
+            /** @description The first of them. */
+            differences: components["schemas"]["Difference"][];
+            /**
+             * Format: int64
+             * @description Number of chunks that differ.
+             */
+            differingChunks: number;
+            /** @description Bytes in chunks that were written again whenever they were to be compared. */
+            liveBytes: components["schemas"]["ByteCount"];
+            /**
+             * @description Root of the source as it was read, hexadecimal; none while chunks are missing or when the
+             *     disk was written meanwhile.
+             */
+            sourceRoot?: string | null;
+            /** @description UUID of the source disk. */
+            sourceUuid: components["schemas"]["Uuid"];
+        };
+        /** @description A verification: both sides were read from their disks, nothing was written. */
+        VerifyReport: {
+            /** @description Per disk. */
+            disks: components["schemas"]["VerifiedDisk"][];
+            /** @description ISO 8601, once it is over. */
+            finishedAt?: string | null;
+            /** @description ISO 8601. */
+            startedAt: string;
+            /** @description The verdict over all disks. */
+            verdict: components["schemas"]["Verdict"];
+        };
     };
     responses: never;
     parameters: never;
