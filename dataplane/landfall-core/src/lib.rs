@@ -25,6 +25,7 @@ pub mod slot;
 pub mod source;
 pub mod throttle;
 pub mod tree;
+pub mod tuning;
 
 pub use bitmap::Bitmap;
 pub use geometry::{BLOCK, CHUNK, Extent, UNIT};

@@ -1,16 +1,23 @@
 //! A disk as a file or block device: positional I/O, holes, zeroes.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use landfall_core::{CHUNK, Extent};
 
+/// Direct I/O is done in multiples of this, in memory and on the disk.
+const DIRECT: usize = crate::buffers::ALIGNMENT;
+/// Below this the wait for the disk costs more than the page cache does.
+const DIRECT_WRITE_MIN: usize = 64 << 10;
+
 /// An open disk.
 pub(crate) struct DiskFile {
     file: File,
+    /// The same disk past the page cache, where that is possible.
+    direct: Option<File>,
     capacity: u64,
 }
 
@@ -23,7 +30,8 @@ impl DiskFile {
             let text = format!("the disk has {} bytes, not {capacity}", meta.len());
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        Ok(Self { file, capacity })
+        let direct = open_direct(path, &meta);
+        Ok(Self { file, direct, capacity })
     }
 
     pub(crate) fn capacity(&self) -> u64 {
@@ -46,6 +54,52 @@ impl DiskFile {
 
     pub(crate) fn write(&self, data: &[u8], off: u64) -> io::Result<()> {
         self.file.write_all_at(data, off)
+    }
+
+    /// Reads what is copied once: what the page cache holds from there, the rest past it, so
+    /// that a copy never pushes out what the guest uses. Reading past the cache writes back
+    /// dirty pages of the range first; so both ways give what was written.
+    pub(crate) fn read_once(&self, buf: &mut [u8], off: u64) -> io::Result<()> {
+        let Some(direct) = self.direct.as_ref() else { return self.read(buf, off) };
+        let cached = self.read_cached(buf, off) / DIRECT * DIRECT;
+        let (rest, off) = (&mut buf[cached..], off + cached as u64);
+        if rest.is_empty() || !fits_direct(rest, off) {
+            return self.read(rest, off);
+        }
+        direct.read_exact_at(rest, off).or_else(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) => self.read(rest, off),
+            _ => Err(error),
+        })
+    }
+
+    /// Bytes from `off` that the page cache holds.
+    fn read_cached(&self, buf: &mut [u8], off: u64) -> usize {
+        let part = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
+        // SAFETY: `part` describes `buf`, which is borrowed exclusively over the call.
+        let count = unsafe {
+            libc::preadv2(
+                self.file.as_raw_fd(),
+                &raw const part,
+                1,
+                off as libc::off_t,
+                libc::RWF_NOWAIT,
+            )
+        };
+        usize::try_from(count).unwrap_or(0)
+    }
+
+    /// Writes what nobody reads soon: past the page cache where that is possible and pays. It
+    /// is durable after [`DiskFile::sync`] only, as with [`DiskFile::write`].
+    pub(crate) fn write_once(&self, data: &[u8], off: u64) -> io::Result<()> {
+        match &self.direct {
+            Some(direct) if data.len() >= DIRECT_WRITE_MIN && fits_direct(data, off) => {
+                direct.write_all_at(data, off).or_else(|error| match error.raw_os_error() {
+                    Some(libc::EINVAL) => self.write(data, off),
+                    _ => Err(error),
+                })
+            }
+            _ => self.write(data, off),
+        }
     }
 
     pub(crate) fn sync(&self) -> io::Result<()> {
@@ -152,6 +206,19 @@ impl DiskFile {
         }
         Ok(())
     }
+}
+
+/// The disk past the page cache; `None` where its file system cannot.
+fn open_direct(path: &Path, meta: &Metadata) -> Option<File> {
+    let options = OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT).open(path);
+    let direct = options.ok()?;
+    let same = direct.metadata().ok()?;
+    ((same.dev(), same.ino()) == (meta.dev(), meta.ino())).then_some(direct)
+}
+
+fn fits_direct(buf: &[u8], off: u64) -> bool {
+    let aligned = (buf.as_ptr() as usize).is_multiple_of(DIRECT);
+    aligned && buf.len().is_multiple_of(DIRECT) && off.is_multiple_of(DIRECT as u64)
 }
 
 /// Whether all bytes are zero.

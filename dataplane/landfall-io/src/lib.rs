@@ -5,23 +5,28 @@
 //! Start reading in `source/vm.rs` and `receiver/mod.rs`.
 
 mod allocator;
+mod buffers;
 mod clock;
 mod cold_reader;
 mod disk_file;
 pub mod fault;
 mod have_file;
+mod idle;
 mod link;
 mod meter;
 mod priority;
 mod receiver;
+mod records;
 mod slots;
 mod source;
 pub mod stats;
+mod tls;
 
 pub use allocator::tune_allocator;
 pub use priority::set_nice;
 pub use receiver::Receiver;
 pub use source::{Kept, KeptDisk, SourceVm, forsake, is_sealed};
+pub use tls::Secured;
 
 /// Everything here is refused with a problem document.
 pub type Result<T> = std::result::Result<T, landfall_api::Problem>;

@@ -1,5 +1,5 @@
-//! One TLS connection with whole frames on it. One thread reads; any thread may send. The lock
-//! on the TLS state is held for copying only, never while the socket waits.
+//! One TLS connection with whole frames on it. One thread reads; any thread may send, one at a
+//! time. Frames are encrypted from where they lie into the buffer that goes to the socket.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -11,16 +11,19 @@ use std::time::Duration;
 use landfall_core::sending::SendQueue;
 use landfall_wire::{HEADER_LEN, Header, PAYLOAD_LEN_MAX};
 
+use crate::buffers::Buffer;
 use crate::clock::now_ns;
 use crate::meter::Meter;
+use crate::records::{Opener, Outgoing, RECORD_LEN_MAX, Sealer};
+use crate::tls::Secured;
 
 /// Both sides send a PING at least this often.
 pub(crate) const PING_EVERY: Duration = Duration::from_secs(1);
 /// A connection on which nothing comes for so long is dead.
 pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(5);
-/// Plain bytes encrypted at once: bounds memory and the time the TLS lock is held.
-const PIECE_LEN: usize = 128 << 10;
-const RAW_LEN: usize = 256 << 10;
+/// Records given to the socket at once: few system calls, and still in the cache when the
+/// kernel copies them.
+const OUTGOING_RECORDS: usize = 16;
 /// What the kernel may hold unsent: small, so that a new rate acts at once.
 const NOT_SENT_MAX: libc::c_int = 256 << 10;
 
@@ -42,12 +45,19 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// The sending half, with the ciphertext on its way to the socket.
+struct Out {
+    sealer: Sealer,
+    ready: Outgoing,
+    /// Headers and small payloads of one record.
+    small: Vec<u8>,
+}
+
 /// The connection.
 pub(crate) struct Link {
     socket: TcpStream,
-    tls: Mutex<rustls::Connection>,
-    /// Held while a batch of frames goes out, with the ciphertext on its way to the socket.
-    out: Mutex<Vec<u8>>,
+    /// Held while a batch of frames goes out.
+    out: Mutex<Out>,
     /// Never held over a system call: acknowledgements must not wait for a full socket.
     queue: Mutex<SendQueue>,
     /// Wire bytes in both directions.
@@ -57,22 +67,25 @@ pub(crate) struct Link {
 
 impl Link {
     /// Takes over a socket whose handshake is done.
-    pub(crate) fn new(socket: TcpStream, mut tls: rustls::Connection) -> io::Result<Arc<Self>> {
+    pub(crate) fn new(secured: Secured) -> io::Result<(Arc<Self>, LinkReader)> {
+        let Secured { socket, sealer, opener, .. } = secured;
         socket.set_nonblocking(false)?;
         socket.set_nodelay(true)?;
+        socket.set_write_timeout(None)?;
         socket.set_read_timeout(Some(Duration::from_millis(500)))?;
         let silence_ms = SILENCE_MAX.as_millis() as libc::c_int;
         set_option(&socket, libc::IPPROTO_TCP, libc::TCP_NOTSENT_LOWAT, NOT_SENT_MAX)?;
         set_option(&socket, libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, silence_ms)?;
-        tls.set_buffer_limit(None);
-        Ok(Arc::new(Self {
+        let small = Vec::with_capacity(RECORD_LEN_MAX);
+        let link = Arc::new(Self {
             socket,
-            tls: Mutex::new(tls),
-            out: Mutex::new(Vec::new()),
+            out: Mutex::new(Out { sealer, ready: Outgoing::new(OUTGOING_RECORDS), small }),
             queue: Mutex::new(SendQueue::default()),
             wire: Meter::default(),
             last_heard_ns: AtomicU64::new(now_ns()),
-        }))
+        });
+        let reader = LinkReader { link: link.clone(), opener };
+        Ok((link, reader))
     }
 
     /// Sends frames in one go. `register` is called after the numbers are given and before the
@@ -95,7 +108,7 @@ impl Link {
 
     fn send_locked(
         &self,
-        mut cipher: MutexGuard<'_, Vec<u8>>,
+        mut out: MutexGuard<'_, Out>,
         frames: &[Frame<'_>],
         register: impl FnOnce(&mut SendQueue),
     ) -> io::Result<()> {
@@ -107,34 +120,61 @@ impl Link {
             register(queue);
             first
         });
+        let out = &mut *out;
         for (at, frame) in frames.iter().enumerate() {
             let len = (frame.prefix.len() + frame.payload.len()) as u32;
             let header = Header { len, seq: first + at as u64, ..frame.header };
-            self.encrypt(&mut cipher, &header.encode())?;
-            self.encrypt(&mut cipher, frame.prefix)?;
-            for piece in frame.payload.chunks(PIECE_LEN) {
-                self.encrypt(&mut cipher, piece)?;
-                if cipher.len() >= PIECE_LEN {
-                    self.write_out(&mut cipher)?;
-                }
+            self.put_small(out, &header.encode())?;
+            self.put_small(out, frame.prefix)?;
+            if frame.payload.len() <= RECORD_LEN_MAX - out.small.len() {
+                self.put_small(out, frame.payload)?;
+                continue;
+            }
+            self.seal_small(out)?;
+            for piece in frame.payload.chunks(RECORD_LEN_MAX) {
+                self.seal(&mut out.sealer, &mut out.ready, piece)?;
             }
         }
-        self.write_out(&mut cipher)
+        self.seal_small(out)?;
+        self.write_out(&mut out.ready)
     }
 
-    fn encrypt(&self, cipher: &mut Vec<u8>, plain: &[u8]) -> io::Result<()> {
-        let mut tls = self.tls.lock().expect("link");
-        tls.writer().write_all(plain)?;
-        while tls.wants_write() {
-            tls.write_tls(cipher)?;
+    /// Gathers small parts of frames, so that many share a record.
+    fn put_small(&self, out: &mut Out, mut part: &[u8]) -> io::Result<()> {
+        while !part.is_empty() {
+            if out.small.len() == RECORD_LEN_MAX {
+                self.seal_small(out)?;
+            }
+            let (now, later) = part.split_at(part.len().min(RECORD_LEN_MAX - out.small.len()));
+            out.small.extend_from_slice(now);
+            part = later;
         }
         Ok(())
     }
 
-    fn write_out(&self, cipher: &mut Vec<u8>) -> io::Result<()> {
-        (&self.socket).write_all(cipher)?;
-        self.wire.add(cipher.len() as u64);
-        cipher.clear();
+    fn seal_small(&self, out: &mut Out) -> io::Result<()> {
+        if !out.small.is_empty() {
+            self.seal(&mut out.sealer, &mut out.ready, &out.small)?;
+            out.small.clear();
+        }
+        Ok(())
+    }
+
+    fn seal(&self, sealer: &mut Sealer, ready: &mut Outgoing, plain: &[u8]) -> io::Result<()> {
+        if sealer.key_is_old() {
+            self.write_out(ready)?;
+            sealer.renew_key(ready)?;
+        }
+        if !ready.has_room() {
+            self.write_out(ready)?;
+        }
+        sealer.seal(ready, plain)
+    }
+
+    fn write_out(&self, ready: &mut Outgoing) -> io::Result<()> {
+        (&self.socket).write_all(ready.bytes())?;
+        self.wire.add(ready.bytes().len() as u64);
+        ready.clear();
         Ok(())
     }
 
@@ -157,73 +197,54 @@ impl Link {
 /// The reading half; there is one per connection.
 pub(crate) struct LinkReader {
     link: Arc<Link>,
-    raw: Vec<u8>,
-    start: usize,
-    end: usize,
+    opener: Opener,
 }
 
 impl LinkReader {
-    pub(crate) fn new(link: &Arc<Link>) -> Self {
-        // Time spent elsewhere (a slow disk) is not the peer's silence.
-        link.last_heard_ns.store(now_ns(), Relaxed);
-        Self { link: link.clone(), raw: vec![0; RAW_LEN], start: 0, end: 0 }
-    }
-
     /// Reads the next frame; its payload replaces the content of `payload`.
     pub(crate) fn read(&mut self, payload: &mut Vec<u8>) -> io::Result<Header> {
-        self.link.last_heard_ns.store(now_ns(), Relaxed);
-        let mut bytes = [0; HEADER_LEN];
-        self.fill(&mut bytes)?;
-        let header = Header::decode(&bytes).map_err(invalid)?;
-        debug_assert!(header.len <= PAYLOAD_LEN_MAX);
+        let header = self.header()?;
         payload.resize(header.len as usize, 0);
-        self.fill(payload)?;
+        self.fill(payload, header.len as usize)?;
         Ok(header)
     }
 
-    fn fill(&mut self, mut rest: &mut [u8]) -> io::Result<()> {
-        while !rest.is_empty() {
-            let count = self.take_plain(rest)?;
-            rest = &mut rest[count..];
-            if !rest.is_empty() && self.start == self.end {
-                self.receive()?;
-            }
-        }
+    /// Reads the next header; its payload must be read next.
+    pub(crate) fn header(&mut self) -> io::Result<Header> {
+        // Time spent elsewhere (a slow disk) is not the peer's silence.
+        self.link.last_heard_ns.store(now_ns(), Relaxed);
+        let mut bytes = [0; HEADER_LEN];
+        self.fill(&mut bytes, HEADER_LEN)?;
+        let header = Header::decode(&bytes).map_err(invalid)?;
+        debug_assert!(header.len <= PAYLOAD_LEN_MAX);
+        Ok(header)
+    }
+
+    /// Reads the payload of `header` into a buffer, so that the content behind a hash is aligned.
+    pub(crate) fn payload(&mut self, header: &Header, buffer: &mut Buffer) -> io::Result<()> {
+        let len = header.len as usize;
+        self.fill(buffer.payload_room(), len)?;
+        buffer.set_payload_len(len);
         Ok(())
     }
 
-    /// Decrypts what was received until `rest` is full or nothing is left.
-    fn take_plain(&mut self, rest: &mut [u8]) -> io::Result<usize> {
-        let mut tls = self.link.tls.lock().expect("link");
+    fn fill(&mut self, buf: &mut [u8], wanted: usize) -> io::Result<()> {
         let mut done = 0;
         loop {
-            match tls.reader().read(&mut rest[done..]) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(count) => done += count,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    if self.start == self.end {
-                        return Ok(done);
-                    }
-                    let mut raw = &self.raw[self.start..self.end];
-                    let before = raw.len();
-                    tls.read_tls(&mut raw)?;
-                    self.start += before - raw.len();
-                    tls.process_new_packets().map_err(invalid)?;
-                }
-                Err(error) => return Err(error),
+            done += self.opener.take(&mut buf[done..], wanted - done)?;
+            if done == wanted {
+                return Ok(());
             }
-            if done == rest.len() {
-                return Ok(done);
-            }
+            self.receive()?;
         }
     }
 
     fn receive(&mut self) -> io::Result<()> {
         loop {
-            match (&self.link.socket).read(&mut self.raw) {
+            match (&self.link.socket).read(self.opener.room()) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => {
-                    (self.start, self.end) = (0, count);
+                    self.opener.came(count);
                     self.link.last_heard_ns.store(now_ns(), Relaxed);
                     self.link.wire.add(count as u64);
                     return Ok(());

@@ -77,12 +77,12 @@ pub async fn run(args: Configured) -> Result<(), Problem> {
 
 /// Takes over data connections of exactly one source.
 pub fn data_server(receiver: Arc<Receiver>, source_name: String) -> DataServer {
-    Arc::new(move |socket, session, peer| {
+    Arc::new(move |secured, peer| {
         if peer != source_name {
             tracing::warn!(peer, "a data peer of another migration was refused");
             return;
         }
-        if let Err(error) = receiver.serve_data(socket, session, &peer) {
+        if let Err(error) = receiver.serve_data(secured, &peer) {
             tracing::info!(%error, "a data connection ended");
         }
     })

@@ -23,6 +23,7 @@ const HASHES_PER_TICK: usize = 256;
 /// Starts the thread that hashes chunks when all of them is durable.
 pub(super) fn start_hashing(receiver: &Arc<Receiver>) {
     start_ticking(receiver, "lf-hash", HASH_EVERY, |receiver| {
+        crate::priority::set_nice(19);
         let mut buf = vec![0; CHUNK as usize];
         for disk in receiver.open_destinations() {
             let mut from = 0;

@@ -73,7 +73,7 @@ impl Destination {
     pub(super) fn apply_data(&self, extent: Extent, data: &[u8]) -> io::Result<()> {
         let start = now_ns();
         let written = fault::point("apply-write")
-            .and_then(|()| self.file.write(data, extent.off))
+            .and_then(|()| self.file.write_once(data, extent.off))
             .and_then(|()| fault::point("apply-done"));
         self.stages.apply.passed(start, extent.len);
         self.written.fetch_add(extent.len, Relaxed);
@@ -148,7 +148,7 @@ impl Destination {
             let Some(leaf) = next else { return Ok(None) };
             book.tree_mut().begin(leaf)
         };
-        let read = hashing.read(buf, |part, off| self.file.read(part, off));
+        let read = hashing.read(buf, |part, off| self.file.read_once(part, off));
         let mut book = self.book.lock().expect("book");
         match read {
             Ok(taken) => {
@@ -176,7 +176,7 @@ impl Destination {
         }
         while at < (end * UNIT).min(capacity) {
             let len = CHUNK.min((end * UNIT).min(capacity) - at) as usize;
-            self.file.read(&mut buf[..len], at)?;
+            self.file.read_once(&mut buf[..len], at)?;
             hashes.extend(buf[..len].chunks(UNIT as usize).map(hash));
             at += len as u64;
         }

@@ -12,10 +12,13 @@ use super::session::Session;
 use crate::fault;
 use crate::link::Frame;
 
-/// What comes in so soon after the first frame shares its flush.
-const GATHER: Duration = Duration::from_millis(10);
-/// With so much waiting the flush begins at once.
-const ENOUGH_BYTES: u64 = 4 << 20;
+/// Fresh writes of the guest that come in so soon after the first frame share its flush.
+const GATHER_FOREGROUND: Duration = Duration::from_millis(10);
+/// The same for background: nobody waits for it.
+const GATHER: Duration = Duration::from_millis(50);
+/// With so much waiting the flush begins at once: a third of the window, so that the source
+/// never stands still for a flush.
+const ENOUGH_BYTES: u64 = 16 << 20;
 
 /// Starts the thread that flushes whenever something was applied.
 pub(super) fn start(receiver: &Arc<Receiver>) {
@@ -39,17 +42,23 @@ impl Receiver {
         let work = self.work.lock().expect("work");
         let (mut work, _) = self
             .work_ready
-            .wait_timeout_while(work, Duration::from_millis(500), |work| !*work)
+            .wait_timeout_while(work, Duration::from_millis(500), |work| !work.any)
             .expect("work");
-        std::mem::take(&mut *work)
+        std::mem::take(&mut work.any)
     }
 
     fn gather(&self) {
         let start = Instant::now();
-        while start.elapsed() < GATHER && self.unflushed.load(Relaxed) < ENOUGH_BYTES {
+        loop {
+            let foreground = self.work.lock().expect("work").foreground;
+            let time_max = if foreground { GATHER_FOREGROUND } else { GATHER };
+            if start.elapsed() >= time_max || self.unflushed.load(Relaxed) >= ENOUGH_BYTES {
+                break;
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
         self.unflushed.store(0, Relaxed);
+        self.work.lock().expect("work").foreground = false;
     }
 
     fn flush_and_acknowledge(self: &Arc<Self>) {

@@ -1,16 +1,17 @@
 //! The receiver of one migration: its disks, its state on the state disk, and one session of a
-//! source at a time. `session.rs` serves connections, `flush.rs` makes things durable,
-//! `answers.rs` hashes and hands over.
+//! source at a time. `session.rs` admits connections, `lane.rs` and `frames.rs` serve them,
+//! `flush.rs` makes things durable, `answers.rs` hashes and hands over.
 
 mod answers;
 mod disk;
 mod flush;
+mod frames;
+mod lane;
 mod reread;
 mod session;
 mod state;
 mod tree_file;
 
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, Weak};
@@ -23,6 +24,7 @@ use landfall_api::{
 use landfall_core::ownership::Ownership;
 
 use crate::Result;
+use crate::tls::Secured;
 use disk::Destination;
 use session::Session;
 use state::StateFile;
@@ -39,9 +41,17 @@ pub struct Receiver {
     session: Mutex<Option<Arc<Session>>>,
     flushing: Mutex<()>,
     unflushed: AtomicU64,
-    work: Mutex<bool>,
+    work: Mutex<Work>,
     work_ready: Condvar,
     rereads: reread::Rereads,
+}
+
+/// What waits for a flush.
+#[derive(Default)]
+struct Work {
+    any: bool,
+    /// Fresh writes of the guest are among it.
+    foreground: bool,
 }
 
 #[derive(Clone)]
@@ -67,7 +77,7 @@ impl Receiver {
             session: Mutex::new(None),
             flushing: Mutex::new(()),
             unflushed: AtomicU64::new(0),
-            work: Mutex::new(false),
+            work: Mutex::default(),
             work_ready: Condvar::new(),
             rereads: reread::Rereads::default(),
         });
@@ -102,13 +112,8 @@ impl Receiver {
 
     /// Serves one data connection until it ends. The caller checked the peer's certificate;
     /// `peer` is the URI it carries.
-    pub fn serve_data(
-        self: &Arc<Self>,
-        socket: TcpStream,
-        tls: rustls::ServerConnection,
-        peer: &str,
-    ) -> std::io::Result<()> {
-        session::serve(self, socket, tls, peer)
+    pub fn serve_data(self: &Arc<Self>, secured: Secured, peer: &str) -> std::io::Result<()> {
+        lane::serve(self, secured, peer)
     }
 
     /// State of session, ownership and disks.
@@ -177,9 +182,12 @@ impl Receiver {
         disks.iter().filter_map(|prepared| prepared.disk.clone()).collect()
     }
 
-    fn signal_work(&self, bytes: u64) {
+    fn signal_work(&self, bytes: u64, foreground: bool) {
         self.unflushed.fetch_add(bytes, Relaxed);
-        *self.work.lock().expect("work") = true;
+        let mut work = self.work.lock().expect("work");
+        work.any = true;
+        work.foreground |= foreground;
+        drop(work);
         self.work_ready.notify_one();
     }
 }

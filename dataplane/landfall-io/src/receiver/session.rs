@@ -1,29 +1,29 @@
-//! Connections of a source: admission with fencing (I6), then frame after frame to the disks.
+//! Sessions of a source: admission with fencing (I6), the connections that belong to one, and
+//! its end. What comes over the connections is served by `lane.rs`.
 
 use std::io;
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 
-use landfall_core::Extent;
 use landfall_core::receiver::{FrameBook, UNITS_PER_PAGE};
 use landfall_wire::{
-    Ack, Barrier, ErrorCode, ErrorMessage, HavePage, Header, Hello, HelloAck, Lane, Own,
-    PROTOCOL_MAX, PROTOCOL_MIN, Run, Want, WireError, features, flags, kind, negotiate,
+    Ack, ErrorCode, ErrorMessage, HavePage, Header, Hello, HelloAck, Lane, PROTOCOL_MAX,
+    PROTOCOL_MIN, WireError, features, kind, negotiate,
 };
 
 use super::{Destination, Receiver, answers, start_ticking};
 use crate::fault;
-use crate::link::{Frame, Link, LinkReader, PING_EVERY};
+use crate::link::{Frame, Link, PING_EVERY};
 
-/// What the source may have under way: bounds what is sent again after a loss.
-const WINDOW_BYTES: u64 = 32 << 20;
+/// What the source may have under way. It bounds what is sent again after a loss (64 MiB with
+/// what is being read) and covers two flushes at over 1 GB/s.
+const WINDOW_BYTES: u64 = 48 << 20;
 
 /// Why a peer is sent away.
 pub(super) struct Refusal {
     code: ErrorCode,
     value: u64,
-    text: String,
+    pub(super) text: String,
 }
 
 impl Refusal {
@@ -31,7 +31,11 @@ impl Refusal {
         Self { code, value, text: text.into() }
     }
 
-    fn protocol(text: impl Into<String>) -> Self {
+    pub(super) fn stale(text: &str) -> Self {
+        Self::new(ErrorCode::Stale, 0, text)
+    }
+
+    pub(super) fn protocol(text: impl Into<String>) -> Self {
         Self::new(ErrorCode::Protocol, 0, text)
     }
 }
@@ -60,12 +64,12 @@ pub(super) struct LaneState {
 /// One session: all connections of one source in one epoch.
 pub(super) struct Session {
     hello: Hello,
-    epoch: u32,
-    disks: Vec<Arc<Destination>>,
+    pub(super) epoch: u32,
+    pub(super) disks: Vec<Arc<Destination>>,
     lanes: Mutex<Vec<Arc<LaneState>>>,
     live: Mutex<usize>,
     ended: Condvar,
-    closed: AtomicBool,
+    pub(super) closed: AtomicBool,
 }
 
 impl Session {
@@ -104,7 +108,7 @@ impl Session {
         true
     }
 
-    fn leave(&self, lane: &Arc<LaneState>) {
+    pub(super) fn leave(&self, lane: &Arc<LaneState>) {
         self.lanes.lock().expect("lanes").retain(|other| !Arc::ptr_eq(other, lane));
         *self.live.lock().expect("live") -= 1;
         self.ended.notify_all();
@@ -126,48 +130,15 @@ pub(super) fn start_keepalive(receiver: &Arc<Receiver>) {
     });
 }
 
-/// Serves one connection until it ends.
-pub(super) fn serve(
-    receiver: &Arc<Receiver>,
-    socket: TcpStream,
-    tls: rustls::ServerConnection,
-    peer: &str,
-) -> io::Result<()> {
-    let link = Link::new(socket, tls.into())?;
-    let mut reader = LinkReader::new(&link);
-    let mut payload = Vec::new();
-    let header = reader.read(&mut payload)?;
-    match begin(receiver, &link, header, &payload, peer) {
-        Ok((session, lane)) => {
-            let ended = run(receiver, &session, &lane, &mut reader, payload);
-            let result = match ended {
-                Ok(()) => Ok(()),
-                Err(Ended::Io(error)) => Err(error),
-                Err(Ended::Refused(refusal)) => {
-                    say(&link, session.epoch, &refusal);
-                    Err(io::Error::other(refusal.text))
-                }
-            };
-            link.close();
-            session.leave(&lane);
-            receiver.session_ended(&session);
-            result
-        }
-        Err(refusal) => {
-            say(&link, header.epoch, &refusal);
-            link.close();
-            Err(io::Error::other(refusal.text))
-        }
-    }
-}
-
-fn say(link: &Link, epoch: u32, refusal: &Refusal) {
+/// Tells the peer why its connection ends.
+pub(super) fn say(link: &Link, epoch: u32, refusal: &Refusal) {
     let message =
         ErrorMessage { code: refusal.code, value: refusal.value, text: refusal.text.clone() };
     let _ = link.send_if_idle(&[Frame::new(kind::ERR, epoch, &message.encode())]);
 }
 
-fn begin(
+/// Admits a connection that says HELLO.
+pub(super) fn begin(
     receiver: &Arc<Receiver>,
     link: &Arc<Link>,
     header: Header,
@@ -328,181 +299,11 @@ impl Receiver {
     }
 
     /// A session whose connections are all gone is over; its frames stay applied.
-    fn session_ended(&self, session: &Arc<Session>) {
+    pub(super) fn session_ended(&self, session: &Arc<Session>) {
         let mut current = self.session.lock().expect("session");
         let is_current = current.as_ref().is_some_and(|other| Arc::ptr_eq(other, session));
         if is_current && *session.live.lock().expect("live") == 0 {
             *current = None;
         }
-    }
-}
-
-enum Ended {
-    Io(io::Error),
-    Refused(Refusal),
-}
-
-impl<E: Into<Refusal>> From<E> for Ended {
-    fn from(error: E) -> Self {
-        Self::Refused(error.into())
-    }
-}
-
-fn run(
-    receiver: &Arc<Receiver>,
-    session: &Arc<Session>,
-    lane: &Arc<LaneState>,
-    reader: &mut LinkReader,
-    mut payload: Vec<u8>,
-) -> Result<(), Ended> {
-    loop {
-        let header = reader.read(&mut payload).map_err(Ended::Io)?;
-        if session.closed.load(SeqCst) {
-            return Ok(());
-        }
-        if header.epoch != session.epoch {
-            return Err(Refusal::new(ErrorCode::Stale, 0, "a frame of another epoch").into());
-        }
-        let changed = frame(receiver, session, lane, &header, &payload)?;
-        let noted = lane.book.lock().expect("book").applied(header.seq);
-        noted.map_err(|wanted| Refusal::protocol(format!("frame {wanted} is missing")))?;
-        if changed {
-            receiver.signal_work(header.raw.into());
-        }
-        if header.kind == kind::BYE {
-            return Ok(());
-        }
-    }
-}
-
-/// Carries out one frame; whether it changed a disk is the answer.
-fn frame(
-    receiver: &Arc<Receiver>,
-    session: &Arc<Session>,
-    lane: &Arc<LaneState>,
-    header: &Header,
-    payload: &[u8],
-) -> Result<bool, Refusal> {
-    match header.kind {
-        kind::DATA => {
-            let (disk, extent) = target(receiver, session, header, header.raw.into())?;
-            let data = checked_content(header, payload)?;
-            disk.apply_data(extent, data)?;
-            Ok(true)
-        }
-        kind::ZERO | kind::HOLE => {
-            let run = Run::decode(payload)?;
-            let (disk, extent) = target(receiver, session, header, run.length)?;
-            disk.apply_zeroes(extent)?;
-            Ok(true)
-        }
-        kind::WANT => {
-            let want = Want::decode(payload)?;
-            let disk = disk_of(session, header)?;
-            if want.kind == landfall_wire::HashKind::Units {
-                answer_want(lane, header.disk, disk, want)?;
-            } else {
-                let (lane, disk, index) = (lane.clone(), disk.clone(), header.disk);
-                let turn = match want.kind {
-                    landfall_wire::HashKind::Reread => Some(
-                        receiver
-                            .rereads
-                            .enter()
-                            .ok_or_else(|| Refusal::protocol("too many questions at once"))?,
-                    ),
-                    _ => None,
-                };
-                aside(lane.clone(), move || {
-                    let _turn = turn;
-                    answer_want(&lane, index, &disk, want)
-                });
-            }
-            Ok(false)
-        }
-        kind::BARRIER => {
-            let barrier = Barrier::decode(payload)?;
-            let (receiver, session, lane) = (receiver.clone(), session.clone(), lane.clone());
-            aside(lane.clone(), move || {
-                let ack = receiver.barrier(&session.disks, barrier)?.encode();
-                Ok(lane.link.send(&[Frame::new(kind::BARRIER_ACK, lane.epoch, &ack)], |_| {})?)
-            });
-            Ok(false)
-        }
-        kind::OWN => {
-            let own = Own::decode(payload)?;
-            let (receiver, session, lane) = (receiver.clone(), session.clone(), lane.clone());
-            aside(lane.clone(), move || {
-                let ack = receiver.own(&session.disks, &own)?.encode();
-                Ok(lane.link.send(&[Frame::new(kind::OWN_ACK, lane.epoch, &ack)], |_| {})?)
-            });
-            Ok(false)
-        }
-        kind::PING | kind::BYE => Ok(false),
-        _ if header.flags & flags::SKIPPABLE != 0 => Ok(false),
-        other => Err(Refusal::protocol(format!("frame of kind {other} is not expected here"))),
-    }
-}
-
-/// Runs something long beside the connection's reading, so that signs of life go on.
-fn aside(lane: Arc<LaneState>, act: impl FnOnce() -> Result<(), Refusal> + Send + 'static) {
-    let run = move || {
-        if let Err(refusal) = act() {
-            say(&lane.link, lane.epoch, &refusal);
-            lane.link.close();
-        }
-    };
-    std::thread::Builder::new()
-        .name("lf-answer".into())
-        .spawn(run)
-        .expect("a thread can be started");
-}
-
-fn answer_want(
-    lane: &LaneState,
-    index: u16,
-    disk: &Destination,
-    want: Want,
-) -> Result<(), Refusal> {
-    let hashes = answers::hashes(disk, want)?.encode();
-    let frame = Frame::new(kind::HASHES, lane.epoch, &hashes).disk(index.into());
-    Ok(lane.link.send(&[frame], |_| {})?)
-}
-
-fn disk_of<'a>(session: &'a Session, header: &Header) -> Result<&'a Arc<Destination>, Refusal> {
-    let disk = session.disks.get(usize::from(header.disk));
-    disk.ok_or_else(|| Refusal::protocol("a disk HELLO did not name"))
-}
-
-fn target<'a>(
-    receiver: &Receiver,
-    session: &'a Session,
-    header: &Header,
-    length: u64,
-) -> Result<(&'a Arc<Destination>, Extent), Refusal> {
-    let ownership = receiver.ownership();
-    if !ownership.writable() {
-        let text = "the destination owns the disks";
-        return Err(Refusal::new(ErrorCode::Owned, ownership.token(), text));
-    }
-    if header.flags & flags::IF_ABSENT != 0 {
-        return Err(Refusal::protocol("IF_ABSENT is not spoken in this version"));
-    }
-    let disk = disk_of(session, header)?;
-    let end = header.off.checked_add(length);
-    if end.is_none_or(|end| end > disk.file.capacity()) {
-        return Err(Refusal::protocol("an extent lies beyond the end of its disk"));
-    }
-    Ok((disk, Extent::new(header.off, length)))
-}
-
-fn checked_content<'a>(header: &Header, payload: &'a [u8]) -> Result<&'a [u8], Refusal> {
-    if !header.hashed() {
-        return Ok(payload);
-    }
-    let (hash, content) = payload.split_at(32);
-    if landfall_core::tree::hash(content) == hash {
-        Ok(content)
-    } else {
-        Err(Refusal::protocol("the content does not fit its hash"))
     }
 }

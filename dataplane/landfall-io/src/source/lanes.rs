@@ -16,13 +16,14 @@ use landfall_wire::{
 
 use super::cutover::Cutover;
 use super::job::{Job, JobDiskIo};
-use super::session::{Session, error_code};
+use super::session::{Room, Session, error_code};
+use crate::buffers::Pool;
 use crate::clock::now_ns;
 use crate::disk_file::is_zero;
 use crate::link::{Frame, Link, LinkReader, invalid};
 
-const PRIO: usize = 0;
-const BULK: usize = 1;
+pub(super) const PRIO: usize = 0;
+pub(super) const BULK: usize = 1;
 /// Foreground gathers for so long when nothing hurries.
 const FOREGROUND_EVERY: Duration = Duration::from_millis(20);
 const HURRY: Duration = Duration::from_millis(2);
@@ -34,16 +35,20 @@ const COMPARES_OUT: u32 = 8;
 
 /// Sends foreground and the steps of the hand-over until the session ends.
 pub(super) fn send_prio(job: &Arc<Job>, cutover: &Arc<Cutover>, session: &Arc<Session>) {
-    let mut buf = vec![0; CHUNK as usize];
+    let mut buffer = Pool::new(1).take();
+    let buf = buffer.content_mut(CHUNK as usize);
     while !session.ended() {
         job.step_back(cutover.hurries());
         let paused = job.control.lock().expect("control").keeps_still();
         let mut busy = false;
-        let outcome = cutover.step(job, session, &mut buf).and_then(|stepped| {
+        let outcome = cutover.step(job, session, buf).and_then(|stepped| {
             busy = stepped;
             for index in 0..job.disks.len() {
-                if !paused && has_room(session, PRIO) && job.foreground_turn(cutover.hurries()) {
-                    busy |= send_foreground(job, session, index, &mut buf)?;
+                if !paused
+                    && job.foreground_turn(cutover.hurries())
+                    && let Some(room) = session.reserve(PRIO)
+                {
+                    busy |= send_foreground(job, session, index, room, buf)?;
                 }
             }
             Ok(())
@@ -59,31 +64,34 @@ pub(super) fn send_prio(job: &Arc<Job>, cutover: &Arc<Cutover>, session: &Arc<Se
     }
 }
 
-fn send_foreground(job: &Job, session: &Session, index: usize, buf: &mut [u8]) -> io::Result<bool> {
+fn send_foreground(
+    job: &Job,
+    session: &Session,
+    index: usize,
+    room: Room<'_>,
+    buf: &mut [u8],
+) -> io::Result<bool> {
     let disk = &job.disks[index];
     let pick = disk.disk.book.lock().expect("book").pick_foreground(CHUNK);
     let Some(pick) = pick else { return Ok(false) };
-    let bytes = send_extent(job, session, &session.prio, (PRIO, index), pick, buf)?;
+    let bytes = send_extent(job, session, (PRIO, index), pick, room, buf)?;
     job.foreground.add(bytes);
     job.charge_foreground(bytes);
     Ok(true)
 }
 
-/// Compares, then copies, until the session ends.
-pub(super) fn send_bulk(
-    job: &Arc<Job>,
-    cutover: &Arc<Cutover>,
-    session: &Arc<Session>,
-    link: &Arc<Link>,
-) {
-    let mut buf = vec![0; CHUNK as usize];
+/// Compares, then copies, until the session ends. Several threads do so, more than there are
+/// connections: while some wait for a connection others read and hash.
+pub(super) fn send_bulk(job: &Arc<Job>, cutover: &Arc<Cutover>, session: &Arc<Session>) {
+    let mut buffer = Pool::new(1).take();
+    let buf = buffer.content_mut(CHUNK as usize);
     while !session.ended() {
         job.step_back(cutover.hurries());
         let paused = job.control.lock().expect("control").keeps_still();
         let outcome = match paused {
             true => Ok(false),
-            false => compare(job, session, link, &mut buf)
-                .and_then(|busy| Ok(busy || send_background(job, session, link, &mut buf)?)),
+            false => compare(job, session, buf)
+                .and_then(|busy| Ok(busy || send_background(job, session, buf)?)),
         };
         match outcome {
             Ok(true) => {}
@@ -97,47 +105,58 @@ pub(super) fn send_bulk(
     }
 }
 
-/// The window is one; bulk leaves a quarter of it to prio.
-fn has_room(session: &Session, lane: usize) -> bool {
-    let windows = session.windows.lock().expect("windows");
-    let [prio, bulk] = *windows;
-    prio.used() + bulk.used() < prio.limit() && (lane == PRIO || bulk.open())
-}
-
 /// One step of background: a hole, or an extent with content.
-fn send_background(job: &Job, session: &Session, link: &Link, buf: &mut [u8]) -> io::Result<bool> {
-    if !has_room(session, BULK) {
-        return Ok(false);
-    }
+fn send_background(job: &Job, session: &Session, buf: &mut [u8]) -> io::Result<bool> {
     let next = job.disks.iter().enumerate().find_map(|(index, disk)| {
         let at = disk.disk.book.lock().expect("book").peek_background()?;
         Some((index, disk, at))
     });
     let Some((index, disk, at)) = next else { return Ok(false) };
+    let Some(room) = wait_for_room(job, session) else { return Ok(false) };
     let Some(max) = job.background_turn() else { return Ok(true) };
-    let capacity = disk.disk.file.capacity();
-    let data_at = disk.disk.file.next_data(at)?.unwrap_or(capacity);
-    let hole = data_at.saturating_sub(at).min(HOLE_MAX);
-    let hole = if data_at >= capacity { hole } else { hole / UNIT * UNIT };
+    let hole = hole_at(session, index, disk, at)?;
     if hole > 0 {
-        return send_hole(job, session, link, index, hole);
+        return send_hole(job, session, index, hole);
     }
     let pick = disk.disk.book.lock().expect("book").pick_background(max);
     let Some(pick) = pick else { return Ok(true) };
-    let bytes = send_extent(job, session, link, (BULK, index), pick, buf)?;
+    let bytes = send_extent(job, session, (BULK, index), pick, room, buf)?;
     job.background.add(bytes);
     job.bucket.lock().expect("bucket").take(bytes);
     Ok(true)
 }
 
+/// Waits a moment for room in the window.
+fn wait_for_room<'a>(job: &Job, session: &'a Session) -> Option<Room<'a>> {
+    if let Some(room) = session.reserve(BULK) {
+        return Some(room);
+    }
+    let start = now_ns();
+    let windows = session.windows.lock().expect("windows");
+    drop(session.windows_changed.wait_timeout(windows, FOREGROUND_EVERY).expect("windows"));
+    job.stages.window_wait.passed(start, 0);
+    session.reserve(BULK)
+}
+
+/// Whole units of hole at `at`; up to the end of the disk if there is no more data. The file
+/// system is asked once for every run of data, not for every extent.
+fn hole_at(session: &Session, index: usize, disk: &JobDiskIo, at: u64) -> io::Result<u64> {
+    let mut run = session.runs[index].lock().expect("runs");
+    if (run.off..run.end()).contains(&at) {
+        return Ok(0);
+    }
+    let file = &disk.disk.file;
+    let data_at = file.next_data(at)?.unwrap_or(file.capacity());
+    let hole = data_at.saturating_sub(at).min(HOLE_MAX);
+    let hole = if data_at >= file.capacity() { hole } else { hole / UNIT * UNIT };
+    if hole == 0 {
+        *run = Extent::new(at, file.next_hole(data_at)?.saturating_sub(at).max(1));
+    }
+    Ok(hole)
+}
+
 /// I2b holds for holes too: whether it still is one is asked after the extent was picked.
-fn send_hole(
-    job: &Job,
-    session: &Session,
-    link: &Link,
-    index: usize,
-    max: u64,
-) -> io::Result<bool> {
+fn send_hole(job: &Job, session: &Session, index: usize, max: u64) -> io::Result<bool> {
     let disk = &job.disks[index];
     let pick = disk.disk.book.lock().expect("book").pick_background(max);
     let Some(pick) = pick else { return Ok(true) };
@@ -148,7 +167,7 @@ fn send_hole(
     let run = Run { length: pick.extent.len }.encode();
     let mut frame = Frame::new(kind::HOLE, session.epoch, &run).disk(index);
     frame.header.off = pick.extent.off;
-    send_frames(job, session, link, (BULK, index), pick, &[frame], 0)?;
+    send_frames(job, session, (BULK, index), pick, &[frame], 0)?;
     disk.skipped.fetch_add(pick.extent.len, Relaxed);
     Ok(true)
 }
@@ -158,9 +177,9 @@ fn send_hole(
 fn send_extent(
     job: &Job,
     session: &Session,
-    link: &Link,
     (lane, index): (usize, usize),
     pick: Pick,
+    room: Room<'_>,
     buf: &mut [u8],
 ) -> io::Result<u64> {
     let disk = &job.disks[index];
@@ -172,7 +191,7 @@ fn send_extent(
         book.tree_mut().begin(whole.start)
     });
     let start = now_ns();
-    if let Err(error) = disk.disk.file.read(buf, extent.off) {
+    if let Err(error) = disk.disk.file.read_once(buf, extent.off) {
         let mut book = disk.disk.book.lock().expect("book");
         hashing.into_iter().for_each(|hashing| book.tree_mut().abandon(hashing));
         book.cancel(pick.ticket);
@@ -216,24 +235,30 @@ fn send_extent(
         });
     }
     disk.skipped.fetch_add(extent.len - content, Relaxed);
-    send_frames(job, session, link, (lane, index), pick, &frames, content)?;
+    room.sent(content);
+    send_frames(job, session, (lane, index), pick, &frames, content)?;
     Ok(content)
 }
 
 fn send_frames(
     job: &Job,
     session: &Session,
-    link: &Link,
     (lane, index): (usize, usize),
     pick: Pick,
     frames: &[Frame<'_>],
     bytes: u64,
 ) -> io::Result<()> {
-    session.windows.lock().expect("windows")[lane].take(bytes);
+    let start = now_ns();
+    let taken = match lane {
+        PRIO => None,
+        _ => Some(session.bulk.take().ok_or(io::ErrorKind::ConnectionAborted)?),
+    };
+    let link = taken.as_deref().unwrap_or(&session.prio);
     let sent = Sent { disk: index, ticket: pick.ticket, bytes, at_ns: now_ns() };
     link.send(frames, |queue| queue.completes(sent))?;
+    drop(taken);
     let disk = &job.disks[index];
-    disk.stages.send.passed(sent.at_ns, bytes);
+    disk.stages.send.passed(start, bytes);
     let wire = bytes + frames.iter().map(|f| (HEADER_LEN + f.prefix.len()) as u64).sum::<u64>();
     disk.sent.fetch_add(bytes, Relaxed);
     disk.wire.fetch_add(wire, Relaxed);
@@ -277,7 +302,7 @@ fn pieces(extent: Extent, buf: &[u8]) -> Vec<Piece> {
 }
 
 /// One step of comparison: an answer that came, or the next question.
-fn compare(job: &Job, session: &Session, link: &Link, buf: &mut [u8]) -> io::Result<bool> {
+fn compare(job: &Job, session: &Session, buf: &mut [u8]) -> io::Result<bool> {
     let answer = session.answers.lock().expect("answers").pop_front();
     if let Some((index, hashes)) = answer {
         let disk = job.disks.get(index).ok_or(io::ErrorKind::InvalidData)?;
@@ -296,6 +321,7 @@ fn compare(job: &Job, session: &Session, link: &Link, buf: &mut [u8]) -> io::Res
     session.wants_out.fetch_add(1, SeqCst);
     let count = (range.end - range.start) as u16;
     let want = Want { kind: HashKind::Units, first: range.start, count }.encode();
+    let link = session.bulk.take().ok_or(io::ErrorKind::ConnectionAborted)?;
     link.send(&[Frame::new(kind::WANT, session.epoch, &want).disk(index)], |_| {})?;
     Ok(true)
 }
@@ -308,7 +334,7 @@ fn compare_units(disk: &JobDiskIo, theirs: &Hashes, buf: &mut [u8]) -> io::Resul
         let off = first.checked_mul(UNIT).filter(|off| *off < capacity);
         let off = off.ok_or(io::ErrorKind::InvalidData)?;
         let len = (hashes.len() as u64 * UNIT).min(capacity - off) as usize;
-        disk.disk.file.read(&mut buf[..len], off)?;
+        disk.disk.file.read_once(&mut buf[..len], off)?;
         let ours: Vec<Hash> = buf[..len].chunks(UNIT as usize).map(hash).collect();
         let mut book = disk.disk.book.lock().expect("book");
         for (at, (our, their)) in ours.iter().zip(hashes).enumerate() {
@@ -402,7 +428,6 @@ fn acknowledged(
         bytes += sent.bytes;
     }
     job.durable.add(bytes);
-    session.windows.lock().expect("windows")[lane].give_back(bytes);
-    session.windows_changed.notify_all();
+    session.give_back(lane, bytes);
     Ok(())
 }

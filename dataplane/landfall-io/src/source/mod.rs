@@ -5,8 +5,10 @@
 //! them, `cutover.rs` the hand-over.
 
 mod book;
+mod bulk;
 mod cutover;
 mod disk;
+mod growth;
 mod hashing;
 mod intent_log;
 mod job;

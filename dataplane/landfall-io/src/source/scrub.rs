@@ -161,7 +161,7 @@ fn send(session: &Session, ask: &Ask) -> io::Result<()> {
     let count = (ask.leaves.end - ask.leaves.start) as u16;
     let want = Want { kind: HashKind::Reread, first: ask.leaves.start, count }.encode();
     let frame = Frame::new(kind::WANT, session.epoch, &want).disk(ask.disk);
-    session.bulk.first().unwrap_or(&session.prio).send(&[frame], |_| {})
+    session.bulk.all().first().unwrap_or(&session.prio).send(&[frame], |_| {})
 }
 
 /// Reads this side while the receiver reads its own, then compares.

@@ -9,30 +9,40 @@ use std::time::Duration;
 
 use landfall_core::receiver::UNITS_PER_PAGE;
 use landfall_core::sending::Window;
-use landfall_core::{Bitmap, UNIT};
+use landfall_core::{Bitmap, CHUNK, Extent, UNIT};
 use landfall_wire::{
     ErrorCode, ErrorMessage, HavePage, Hello, HelloAck, HelloDisk, Lane, PROTOCOL_MAX,
     PROTOCOL_MIN, features, kind,
 };
 use rustls::pki_types::ServerName;
 
+use super::bulk::{BulkLinks, CONNECTIONS_FIRST};
 use super::cutover::Cutover;
+use super::growth::Growth;
+use super::hashing;
 use super::job::{Connection, Job};
-use super::{hashing, lanes, pace, scrub};
+use super::lanes::{self, PRIO};
+use super::{pace, scrub};
 use crate::link::{Frame, Link, LinkReader, PING_EVERY, invalid};
+use crate::tls::Secured;
 
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(2);
-/// Bulk connections: two keep both cores of a small host busy.
-const BULK_CONNECTIONS: usize = 2;
+/// Threads that read and hash beside those that hold a connection: reads under way while the
+/// connections are busy. Each has one buffer.
+const READERS_AHEAD: usize = 2;
 
 /// One set of connections.
 pub(super) struct Session {
     pub(super) epoch: u32,
     pub(super) prio: Arc<Link>,
-    pub(super) bulk: Vec<Arc<Link>>,
+    pub(super) bulk: BulkLinks,
+    /// What a further bulk connection says first.
+    bulk_hello: Hello,
+    /// Allocated run of each disk that was found last.
+    pub(super) runs: Vec<Mutex<Extent>>,
     /// What may be under way: prio, bulk.
     pub(super) windows: Mutex<[Window; 2]>,
     pub(super) windows_changed: Condvar,
@@ -62,7 +72,7 @@ impl Session {
         self.reason.lock().expect("reason").get_or_insert((code, why));
         self.ended.store(true, SeqCst);
         self.prio.close();
-        self.bulk.iter().for_each(|link| link.close());
+        self.bulk.close();
         self.windows_changed.notify_all();
         self.rereads.wake();
     }
@@ -77,8 +87,49 @@ impl Session {
         }
     }
 
-    pub(super) fn links(&self) -> impl Iterator<Item = &Arc<Link>> {
-        std::iter::once(&self.prio).chain(&self.bulk)
+    fn links(&self) -> Vec<Arc<Link>> {
+        let mut links = self.bulk.all();
+        links.push(self.prio.clone());
+        links
+    }
+
+    /// Room in the window for one extent, if there is any; bulk leaves a quarter of it to prio.
+    pub(super) fn reserve(&self, lane: usize) -> Option<Room<'_>> {
+        let mut windows = self.windows.lock().expect("windows");
+        let [prio, bulk] = *windows;
+        let open = prio.used() + bulk.used() < prio.limit() && (lane == PRIO || bulk.open());
+        open.then(|| {
+            windows[lane].take(CHUNK);
+            Room { session: self, lane, bytes: CHUNK }
+        })
+    }
+
+    /// Bytes need no room any more.
+    pub(super) fn give_back(&self, lane: usize, bytes: u64) {
+        self.windows.lock().expect("windows")[lane].give_back(bytes);
+        self.windows_changed.notify_all();
+    }
+}
+
+/// Room for an extent; what is not used goes back.
+pub(super) struct Room<'a> {
+    session: &'a Session,
+    lane: usize,
+    bytes: u64,
+}
+
+impl Room<'_> {
+    /// So much of it is on its way; an acknowledgement gives that back.
+    pub(super) fn sent(mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+impl Drop for Room<'_> {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.session.give_back(self.lane, self.bytes);
+        }
     }
 }
 
@@ -160,10 +211,15 @@ fn run(
         scope.spawn(|| lanes::read(job, cutover, session, &session.prio, prio));
         scope.spawn(|| lanes::send_prio(job, cutover, session));
         scope.spawn(|| scrub::run(job, cutover, session));
-        for (link, reader) in session.bulk.iter().zip(readers) {
-            scope.spawn(move || lanes::read(job, cutover, session, link, reader));
-            scope.spawn(move || lanes::send_bulk(job, cutover, session, link));
+        let bulk = session.bulk.all();
+        let senders = if bulk.is_empty() { 0 } else { bulk.len() + READERS_AHEAD };
+        for (link, reader) in bulk.into_iter().zip(readers) {
+            scope.spawn(move || lanes::read(job, cutover, session, &link, reader));
         }
+        for _ in 0..senders {
+            scope.spawn(|| lanes::send_bulk(job, cutover, session));
+        }
+        let mut growth = Growth::new();
         while !session.ended() {
             for link in session.links() {
                 let ping = Frame::new(kind::PING, session.epoch, &[]);
@@ -171,6 +227,15 @@ fn run(
                     session.end(error.to_string());
                 }
             }
+            if growth.second(job, session) {
+                scope.spawn(move || {
+                    if let Some((link, reader)) = add_connection(job, session) {
+                        scope.spawn(move || lanes::read(job, cutover, session, &link, reader));
+                        lanes::send_bulk(job, cutover, session);
+                    }
+                });
+            }
+            job.stages.connections.store(session.bulk.in_use() as u64, SeqCst);
             session.sleep(PING_EVERY);
         }
     });
@@ -188,6 +253,19 @@ fn run(
     let reason = session.reason.lock().expect("reason").take();
     let (code, message) = reason.unwrap_or(("CONNECTION_LOST", "the connection ended".into()));
     Loss::new(code, message)
+}
+
+/// One more bulk connection of a running session. A failure only means that there is none.
+fn add_connection(job: &Job, session: &Session) -> Option<(Arc<Link>, LinkReader)> {
+    let tls = job.control.lock().expect("control").tls.clone()?;
+    let address = receiver_address(job).ok()?;
+    match open(job, address, &tls, &session.bulk_hello, session.epoch) {
+        Ok((link, reader, _)) => session.bulk.add(&link).then_some((link, reader)),
+        Err(loss) => {
+            tracing::info!(code = loss.code, message = loss.message, "no further connection");
+            None
+        }
+    }
 }
 
 fn connect(
@@ -214,11 +292,11 @@ fn connect(
         }
     }
     let mut readers = vec![reader];
-    let mut bulk = Vec::new();
+    let bulk = BulkLinks::default();
     hello.lane = Lane::Bulk;
-    for _ in 0..if sealed { 0 } else { BULK_CONNECTIONS } {
+    for _ in 0..if sealed { 0 } else { CONNECTIONS_FIRST } {
         let (link, reader, _) = open(job, address, tls, &hello, epoch)?;
-        bulk.push(link);
+        bulk.add(&link);
         readers.push(reader);
     }
     let bulk_window = ack.window_bytes - ack.window_bytes / 4;
@@ -226,6 +304,8 @@ fn connect(
         epoch,
         prio,
         bulk,
+        bulk_hello: hello,
+        runs: job.disks.iter().map(|_| Mutex::new(Extent::new(0, 0))).collect(),
         windows: Mutex::new([Window::new(ack.window_bytes), Window::new(bulk_window)]),
         windows_changed: Condvar::new(),
         answers: Mutex::new(VecDeque::new()),
@@ -278,29 +358,23 @@ fn open(
     hello: &Hello,
     epoch: u32,
 ) -> Result<(Arc<Link>, LinkReader, HelloAck), Loss> {
-    let mut socket = TcpStream::connect_timeout(&address, CONNECT_MAX)?;
+    let socket = TcpStream::connect_timeout(&address, CONNECT_MAX)?;
     socket.set_nodelay(true)?;
     socket.set_read_timeout(Some(HANDSHAKE_MAX))?;
     socket.set_write_timeout(Some(HANDSHAKE_MAX))?;
     let name = ServerName::IpAddress(address.ip().into());
-    let mut connection = rustls::ClientConnection::new(tls.clone(), name)
-        .map_err(|error| Loss::new("TLS_FAILED", error.to_string()))?;
-    while connection.is_handshaking() {
-        connection.complete_io(&mut socket).map_err(|error| match error.kind() {
-            io::ErrorKind::InvalidData => Loss::new(
-                "TLS_FAILED",
-                format!("The receiver's certificate or version does not fit: {error}"),
-            ),
-            _ => error.into(),
-        })?;
-    }
-    if connection.alpn_protocol() != Some(landfall_wire::ALPN) {
+    let secured = Secured::connect(socket, tls, name).map_err(|error| match error.kind() {
+        io::ErrorKind::InvalidData => Loss::new(
+            "TLS_FAILED",
+            format!("The receiver's certificate or version does not fit: {error}"),
+        ),
+        _ => error.into(),
+    })?;
+    if secured.alpn() != Some(landfall_wire::ALPN) {
         return Err(Loss::new("TLS_FAILED", "The receiver does not speak mig/1 on this port"));
     }
-    socket.set_write_timeout(None)?;
-    let link = Link::new(socket, connection.into())?;
+    let (link, mut reader) = Link::new(secured)?;
     link.send(&[Frame::new(kind::HELLO, epoch, &hello.encode())], |_| {})?;
-    let mut reader = LinkReader::new(&link);
     let mut payload = Vec::new();
     let header = reader.read(&mut payload)?;
     match header.kind {

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use landfall_api::*;
-use landfall_io::{Receiver, SourceVm};
+use landfall_io::{Receiver, Secured, SourceVm};
 use landfall_nbd::Export;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -92,17 +92,11 @@ pub fn serve(tls: &Tls, receiver: Arc<Mutex<Option<Arc<Receiver>>>>) -> u16 {
         for socket in listener.incoming() {
             let (config, receiver) = (config.clone(), receiver.clone());
             std::thread::spawn(move || {
-                let mut socket = socket.unwrap();
-                let mut tls = rustls::ServerConnection::new(config).unwrap();
-                while tls.is_handshaking() {
-                    if tls.complete_io(&mut socket).is_err() {
-                        return;
-                    }
-                }
+                let Ok(secured) = Secured::accept(socket.unwrap(), &config) else { return };
                 let receiver = receiver.lock().unwrap().clone();
                 if let Some(receiver) = receiver {
                     let peer = "spiffe://landfall/test/source/vmm_test";
-                    let _ = receiver.serve_data(socket, tls, peer);
+                    let _ = receiver.serve_data(secured, peer);
                 }
             });
         }
