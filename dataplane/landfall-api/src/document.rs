@@ -21,7 +21,7 @@ macro_rules! routes {
         )*
 
         /// Method and path of every route, for the test that compares them with the routers.
-        pub const ROUTES: &[(&str, &str)] = &[$((stringify!($method), $path),)* ("delete", "/v1/jobs/{jobId}")];
+        pub const ROUTES: &[(&str, &str)] = &[$((stringify!($method), $path),)* ("delete", "/v1/jobs/{jobId}"), ("get", "/v1/metrics"), ("get", "/v1/jobs/{jobId}/events")];
     };
 }
 
@@ -48,6 +48,28 @@ routes! {
     attachments, "What is attached.", get, "/v1/attachments", [], 200, [Vec<AttachedVm>], [], "hypervisor";
 }
 
+/// Figures of every VM, or of the receiver, as Prometheus text.
+#[utoipa::path(get, path = "/v1/metrics", tag = "agent",
+    responses(
+        (status = 200, description = "Done", body = String, content_type = "text/plain"),
+        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", description = "Failed", body = Problem, content_type = "application/problem+json"),
+    ))]
+#[allow(dead_code)]
+fn get_metrics() {}
+
+/// The job's status as a stream of JSON documents, one a line: at once, every second, and at
+/// every change of state. It ends with the source process; ask again.
+#[utoipa::path(get, path = "/v1/jobs/{jobId}/events", tag = "host",
+    params(("jobId" = String, Path)),
+    responses(
+        (status = 200, description = "Done", body = JobStatus, content_type = "application/x-ndjson"),
+        (status = "4XX", description = "Refused", body = Problem, content_type = "application/problem+json"),
+        (status = "5XX", description = "Failed", body = Problem, content_type = "application/problem+json"),
+    ))]
+#[allow(dead_code)]
+fn get_events() {}
+
 /// End a job and forget it. Repeatable.
 #[utoipa::path(delete, path = "/v1/jobs/{jobId}", tag = "host",
     params(("jobId" = String, Path), ("generation" = u64, Query)),
@@ -73,6 +95,8 @@ fn delete_job() {}
         put_job,
         get_job,
         delete_job,
+        get_metrics,
+        get_events,
         put_certificate,
         put_dials,
         pause,

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{ByteCount, Difference, Id, Problem, Uuid, Verified, VerifyReport};
+use crate::{
+    ByteCount, CodecStatus, Difference, DiskRates, Id, LimitedBy, Problem, StageStatus, Uuid,
+    Verified, VerifyReport,
+};
 
 /// What a job does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -230,6 +233,23 @@ pub enum JobState {
     Failed,
 }
 
+impl JobState {
+    /// All of them with their names.
+    pub const ALL: [(Self, &str); 11] = [
+        (Self::AwaitingCertificate, "awaiting-certificate"),
+        (Self::Connecting, "connecting"),
+        (Self::Comparing, "comparing"),
+        (Self::Running, "running"),
+        (Self::Paused, "paused"),
+        (Self::Interrupted, "interrupted"),
+        (Self::Freezing, "freezing"),
+        (Self::Frozen, "frozen"),
+        (Self::HandedOff, "handed-off"),
+        (Self::Active, "active"),
+        (Self::Failed, "failed"),
+    ];
+}
+
 /// Why a job is in its state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -287,7 +307,7 @@ pub struct Rates {
 }
 
 /// Counters of one disk.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JobDisk {
     /// UUID of the source disk.
@@ -324,6 +344,12 @@ pub struct JobDisk {
     pub scrub_repaired_chunks: u64,
     /// The latest of them.
     pub scrub_evidence: Vec<Difference>,
+    /// Rates of late.
+    #[serde(default)]
+    pub rates: DiskRates,
+    /// Where time and bytes went.
+    #[serde(default)]
+    pub stages: Vec<StageStatus>,
 }
 
 /// Progress of a hand-over.
@@ -411,6 +437,22 @@ pub struct JobStatus {
     pub projected: Option<Projection>,
     /// Measured rates.
     pub rates: Rates,
+    /// What holds the job back; none while it is not connected or has just begun.
+    #[serde(default)]
+    pub limited_by: Option<LimitedBy>,
+    /// Every write older than this is durable at the destination; none before the first copy is
+    /// complete.
+    #[serde(default)]
+    pub lag_seconds: Option<f64>,
+    /// Whether the job catches up with the guest; none before that is known.
+    #[serde(default)]
+    pub converging: Option<bool>,
+    /// Seconds until it is ready, about; none when that is unknown or never by itself.
+    #[serde(default)]
+    pub eta_seconds: Option<f64>,
+    /// The codec in force.
+    #[serde(default)]
+    pub codec: CodecStatus,
     /// Dials in force.
     pub dials: Dials,
     /// Whether every allocated byte was sent or compared at least once.

@@ -5,12 +5,15 @@
 //! Start reading in `job.rs`; `document.rs` lists every route.
 
 pub mod agent;
+pub mod catalogue;
 pub mod document;
 pub mod host;
 pub mod ids;
 pub mod job;
+pub mod metrics;
 pub mod problem;
 pub mod receiver;
+pub mod stages;
 pub mod verify;
 
 pub use agent::*;
@@ -19,4 +22,5 @@ pub use ids::{ByteCount, Id, Uuid};
 pub use job::*;
 pub use problem::{Code, Problem, Retry};
 pub use receiver::*;
+pub use stages::*;
 pub use verify::*;

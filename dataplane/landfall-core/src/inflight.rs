@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::Extent;
+use crate::lag::Marks;
 
 /// Names one entry of an [`InFlight`] table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,6 +27,12 @@ impl InFlight {
     /// Number of extents in flight.
     pub fn len(&self) -> usize {
         self.by_off.len()
+    }
+
+    /// The newest ticket given out and the oldest one still in flight.
+    pub fn marks(&self) -> Marks {
+        let oldest = self.by_ticket.first_key_value().map(|(ticket, _)| ticket.0);
+        Marks { newest: self.next, oldest }
     }
 
     /// Everything in flight, in the order of the disk.

@@ -6,6 +6,7 @@
 //! `docs/protocol.md`. Start reading in `source.rs` and `receiver.rs`.
 
 pub mod bitmap;
+pub mod bottleneck;
 mod chunk_hash;
 pub mod converge;
 pub mod dial;
@@ -15,6 +16,7 @@ pub mod handover;
 pub mod have_pages;
 pub mod inflight;
 pub mod intent;
+pub mod lag;
 pub mod leaves;
 pub mod ownership;
 pub mod ready;

@@ -46,6 +46,13 @@ impl SendQueue {
         Ok(self.waiting.drain(..count).map(|(_, sent)| sent).collect())
     }
 
+    /// Bytes on their way that the receiver says it has received, and those it has not.
+    pub fn under_way(&self, received: u64) -> (u64, u64) {
+        let arrived = self.waiting.partition_point(|(seq, _)| *seq <= received);
+        let bytes = |at: std::ops::Range<usize>| self.waiting.range(at).map(|(_, s)| s.bytes).sum();
+        (bytes(0..arrived), bytes(arrived..self.waiting.len()))
+    }
+
     /// Everything that is not durable: the connection is lost.
     pub fn drain(&mut self) -> Vec<Sent> {
         self.waiting.drain(..).map(|(_, sent)| sent).collect()

@@ -6,6 +6,7 @@
 use std::ops::Range;
 
 use crate::inflight::{InFlight, Ticket};
+use crate::lag::Marks;
 use crate::tree::HashTree;
 use crate::{BLOCK, Bitmap, CHUNK, Extent, UNIT};
 
@@ -37,6 +38,7 @@ pub struct SourceDisk {
     background_at: u64,
     compare_at: u64,
     again_bytes: u64,
+    dirtied_bytes: u64,
 }
 
 impl SourceDisk {
@@ -57,6 +59,7 @@ impl SourceDisk {
             background_at: 0,
             compare_at: 0,
             again_bytes: 0,
+            dirtied_bytes: 0,
         }
     }
 
@@ -71,7 +74,11 @@ impl SourceDisk {
 
     /// Forgets everything: the next [`SourceDisk::track`] begins with nothing known.
     pub fn forget(&mut self) {
-        *self = Self { in_flight: self.in_flight.emptied(), ..Self::new(self.capacity) };
+        *self = Self {
+            in_flight: self.in_flight.emptied(),
+            dirtied_bytes: self.dirtied_bytes,
+            ..Self::new(self.capacity)
+        };
     }
 
     /// Whether writes are tracked.
@@ -92,6 +99,11 @@ impl SourceDisk {
     /// Units the destination is known to have.
     pub fn have(&self) -> &Bitmap {
         &self.have
+    }
+
+    /// What is on its way, for the judgement of the lag.
+    pub fn marks(&self) -> Marks {
+        self.in_flight.marks()
     }
 
     /// The hash tree.
@@ -118,7 +130,14 @@ impl SourceDisk {
         }
         self.allocated.set(extent.touched(UNIT));
         self.tree.touch(extent);
-        self.dirty.set(extent.touched(BLOCK)) * BLOCK
+        let dirtied = self.dirty.set(extent.touched(BLOCK)) * BLOCK;
+        self.dirtied_bytes += dirtied;
+        dirtied
+    }
+
+    /// Bytes of clean blocks that writes made dirty, all in all.
+    pub fn dirtied_bytes(&self) -> u64 {
+        self.dirtied_bytes
     }
 
     /// Bytes of an extent that are not dirty yet: what a write to it would have to pay for.

@@ -188,6 +188,11 @@ impl Link {
         let _ = self.socket.shutdown(Shutdown::Both);
     }
 
+    /// Microseconds with something to send, and of these without room at the peer.
+    pub(crate) fn send_times_us(&self) -> (u64, u64) {
+        crate::tcp_info::send_times_us(&self.socket)
+    }
+
     fn silent(&self) -> bool {
         let silence = now_ns().saturating_sub(self.last_heard_ns.load(Relaxed));
         silence > SILENCE_MAX.as_nanos() as u64

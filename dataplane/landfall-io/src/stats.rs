@@ -66,6 +66,48 @@ fn bin(ns: u64) -> usize {
     ((64 - us.leading_zeros()) as usize).min(STAGE_BINS - 1)
 }
 
+impl StageFigures {
+    /// What came to these since an earlier look.
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            count: self.count.saturating_sub(before.count),
+            bytes: self.bytes.saturating_sub(before.bytes),
+            busy_ns: self.busy_ns.saturating_sub(before.busy_ns),
+            bins: std::array::from_fn(|at| self.bins[at].saturating_sub(before.bins[at])),
+        }
+    }
+
+    /// Upper bound of the bin that holds the percentile, in microseconds; none of nothing.
+    pub fn percentile_us(&self, percent: u64) -> Option<f64> {
+        let total: u64 = self.bins.iter().sum();
+        let mut rest = (total * percent).div_ceil(100).max(1);
+        let bin = self.bins.iter().position(|count| {
+            let reached = rest <= *count;
+            rest = rest.saturating_sub(*count);
+            reached
+        })?;
+        Some((1u64 << bin) as f64)
+    }
+}
+
+/// What the guest asked of one disk: time until its answer could be given.
+#[derive(Default)]
+pub struct GuestStages {
+    /// Reads.
+    pub read: Stage,
+    /// Writes, trims and zeroes; bytes are those of content.
+    pub write: Stage,
+    /// Flushes.
+    pub flush: Stage,
+}
+
+impl GuestStages {
+    /// The stages with their names.
+    pub fn named(&self) -> [(&'static str, &Stage); 3] {
+        [("guest-read", &self.read), ("guest-write", &self.write), ("guest-flush", &self.flush)]
+    }
+}
+
 /// Stages of one disk at the source.
 #[derive(Default)]
 pub struct DiskStages {
@@ -120,5 +162,7 @@ mod tests {
         assert_eq!((figures.count, figures.bytes), (4, 15));
         assert_eq!((figures.bins[0], figures.bins[1], figures.bins[2]), (1, 1, 1));
         assert_eq!(figures.bins[STAGE_BINS - 1], 1);
+        assert_eq!((figures.percentile_us(50), figures.percentile_us(75)), (Some(2.0), Some(4.0)));
+        assert_eq!(figures.since(&figures).percentile_us(99), None);
     }
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use landfall_api::{Uuid, document};
 
-use crate::by_hand::{self, ByteSize, CtlArgs, SourceArgs, TapArgs};
+use crate::by_hand::{self, ByteSize, CtlArgs, SourceArgs, TapArgs, VerifyArgs};
 use crate::{host, logging, receipt, receiver, source};
 
 #[derive(Parser)]
@@ -34,6 +34,8 @@ enum Command {
     Ctl(CtlArgs),
     /// Print the OpenAPI document of the control API
     Openapi,
+    /// Read both sides again and say whether they are equal
+    Verify(VerifyArgs),
     /// Check a receipt, without any network
     VerifyReceipt(VerifyReceiptArgs),
 }
@@ -101,6 +103,10 @@ pub struct ReceiverArgs {
     #[arg(long, value_name = "IP:PORT", value_parser = by_hand::numeric_address,
         required_unless_present = "config")]
     listen: Option<SocketAddr>,
+    /// Serve Prometheus metrics over HTTP; a port alone is one of 127.0.0.1
+    #[arg(long, value_name = "[IP:]PORT", value_parser = by_hand::metrics_address,
+        requires = "disk")]
+    metrics: Option<SocketAddr>,
     /// Made at the first start; copy it to the source host
     #[arg(long, value_name = "FILE", required_unless_present = "config")]
     pair: Option<PathBuf>,
@@ -142,6 +148,7 @@ impl ReceiverArgs {
             capacities: self.capacity,
             like: self.like,
             listen: self.listen?,
+            metrics: self.metrics,
             state: self.state,
             pair: self.pair?,
         }))
@@ -213,6 +220,7 @@ pub fn run() -> ExitCode {
             return by_hand_outcome(serve(by_hand::run_tap(args)));
         }
         Command::Ctl(args) => return by_hand_outcome(serve(by_hand::run_ctl(args))),
+        Command::Verify(args) => return by_hand_outcome(serve(by_hand::run_verify(args))),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -224,10 +232,27 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// What a command's end means for the exit status.
+trait Outcome {
+    fn exit_code(self) -> ExitCode;
+}
+
+impl Outcome for () {
+    fn exit_code(self) -> ExitCode {
+        ExitCode::SUCCESS
+    }
+}
+
+impl Outcome for ExitCode {
+    fn exit_code(self) -> ExitCode {
+        self
+    }
+}
+
 /// What a person at a terminal reads when it did not work.
-fn by_hand_outcome(result: Result<(), landfall_api::Problem>) -> ExitCode {
+fn by_hand_outcome<T: Outcome>(result: Result<T, landfall_api::Problem>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(done) => done.exit_code(),
         Err(problem) => {
             eprintln!("replicator: {}.\n  {}", problem.detail, problem.remedy);
             ExitCode::FAILURE
@@ -235,9 +260,9 @@ fn by_hand_outcome(result: Result<(), landfall_api::Problem>) -> ExitCode {
     }
 }
 
-fn serve(
-    service: impl Future<Output = Result<(), landfall_api::Problem>>,
-) -> Result<(), landfall_api::Problem> {
+fn serve<T>(
+    service: impl Future<Output = Result<T, landfall_api::Problem>>,
+) -> Result<T, landfall_api::Problem> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::http::{Method, StatusCode, header};
+use axum::response::Response;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use landfall_api::{Code, Problem};
@@ -17,6 +18,8 @@ use crate::http::serve_connection;
 
 /// Largest answer taken from a source process.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// A stream begins within this time.
+const STREAM_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Listens on `path`, for the owner only; a stale socket there is replaced.
 pub fn listen(path: &Path) -> Result<UnixListener, Problem> {
@@ -47,6 +50,35 @@ pub async fn serve(listener: UnixListener, router: Router) {
             }
         }
     }
+}
+
+/// Asks for something that may be long or never end, and passes it on as it comes. The
+/// connection ends with the answer, or when the answer is dropped.
+pub async fn stream(socket: &Path, path: &str) -> Result<Response, Problem> {
+    let unavailable = |detail: String| Problem::new(Code::SourceUnavailable, detail);
+    let opening = async {
+        let stream = UnixStream::connect(socket).await.map_err(|e| unavailable(e.to_string()))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| unavailable(error.to_string()))?;
+        tokio::spawn(connection);
+        let request = hyper::Request::builder()
+            .uri(path)
+            .header(header::HOST, "localhost")
+            .body(Full::new(Bytes::new()))
+            .map_err(|error| Problem::bad_request(error.to_string()))?;
+        let answer = sender.send_request(request).await;
+        answer.map_err(|error| unavailable(error.to_string()))
+    };
+    let answer = tokio::time::timeout(STREAM_PATIENCE, opening).await.unwrap_or_else(|_| {
+        Err(Problem::new(Code::TimedOut, "the source process did not answer in time"))
+    })?;
+    let (head, body) = answer.into_parts();
+    let kind = head.headers.get(header::CONTENT_TYPE).cloned();
+    let mut response = Response::new(Body::new(body));
+    *response.status_mut() = head.status;
+    response.headers_mut().extend(kind.map(|kind| (header::CONTENT_TYPE, kind)));
+    Ok(response)
 }
 
 /// Sends one request and takes the whole answer. `SOURCE_UNAVAILABLE` when nobody answers.

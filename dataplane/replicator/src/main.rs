@@ -13,6 +13,7 @@ mod logging;
 mod receipt;
 mod receiver;
 mod source;
+mod streams;
 
 use std::process::ExitCode;
 

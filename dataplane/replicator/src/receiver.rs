@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
+use axum::response::Response;
 use axum::routing::{get, put};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -16,8 +17,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::agent::{Agent, AgentSetup, SecretSource, routes, server_config};
 use crate::durable;
-use crate::http::{Answer, Json, answer};
+use crate::http::{Answer, Json, Refusal, answer, blocking};
 use crate::listener::{CONTROL_PROTOCOL, DATA_PROTOCOL, DataServer, Port, bind, serve};
+use crate::streams::metrics_text;
 
 /// A receiver as the agent's init starts it.
 pub struct Configured {
@@ -55,6 +57,7 @@ pub async fn run(args: Configured) -> Result<(), Problem> {
     let control = Router::new()
         .route("/v1/receiver", get(status))
         .route("/v1/receiver/disks", put(prepare))
+        .route("/v1/metrics", get(metrics))
         .with_state(Arc::clone(&receiver));
     let port = Port {
         tls: server_config(&agent, &[DATA_PROTOCOL, CONTROL_PROTOCOL])?,
@@ -90,6 +93,11 @@ pub fn data_server(receiver: Arc<Receiver>, source_name: String) -> DataServer {
 
 async fn status(State(receiver): State<Arc<Receiver>>) -> Answer<ReceiverStatus> {
     answer(move || Ok(receiver.status())).await
+}
+
+async fn metrics(State(receiver): State<Arc<Receiver>>) -> Result<Response, Refusal> {
+    let metrics = blocking(move || Ok(receiver.metrics())).await?;
+    Ok(metrics_text("receiver", metrics))
 }
 
 async fn prepare(

@@ -7,6 +7,7 @@ mod disk;
 mod flush;
 mod frames;
 mod lane;
+mod metrics;
 mod reread;
 mod session;
 mod state;

@@ -21,6 +21,7 @@ use crate::clock::now_ns;
 use crate::disk_file::DiskFile;
 use crate::fault;
 use crate::meter::{Latencies, Meter};
+use crate::stats::GuestStages;
 
 /// Whether the guest may write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +67,7 @@ pub(super) struct SourceDiskIo {
     pub(super) ended: AtomicBool,
     pub(super) untracked: AtomicBool,
     pub(super) incoming: Meter,
+    pub(super) guest: GuestStages,
     pub(super) valve: Arc<Valve>,
 }
 
@@ -117,6 +119,7 @@ impl SourceDiskIo {
         drop(gate);
         let end = now_ns();
         self.valve.latencies.add(end - start);
+        self.guest.write.took(end - start, content_bytes);
         self.incoming.add(content_bytes);
         if content_bytes > 0 {
             extent.touched(BLOCK).for_each(|block| self.distinct.add(block));
@@ -137,7 +140,12 @@ impl Export for SourceDiskIo {
     }
 
     fn read_now(&self, buf: &mut [u8], offset: u64) -> bool {
-        self.file.read_now(buf, offset)
+        let start = now_ns();
+        let read = self.file.read_now(buf, offset);
+        if read {
+            self.guest.read.passed(start, buf.len() as u64);
+        }
+        read
     }
 
     fn cache(&self, offset: u64, len: u64) -> io::Result<()> {
@@ -145,7 +153,10 @@ impl Export for SourceDiskIo {
     }
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.file.read(buf, offset)
+        let start = now_ns();
+        let read = self.file.read(buf, offset);
+        self.guest.read.passed(start, buf.len() as u64);
+        read
     }
 
     fn write_at(&self, data: &[u8], offset: u64, fua: bool) -> io::Result<()> {
@@ -160,7 +171,10 @@ impl Export for SourceDiskIo {
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.sync()
+        let start = now_ns();
+        let synced = self.sync();
+        self.guest.flush.passed(start, 0);
+        synced
     }
 
     fn trim(&self, offset: u64, len: u64, fua: bool) -> io::Result<()> {

@@ -12,6 +12,7 @@ use super::disk::SourceDiskIo;
 use super::pace::{Pace, open_bucket};
 use super::reread::{Reread, Verification};
 use super::session::Session;
+use super::watch::Watch;
 use crate::clock::now_text;
 use crate::meter::Meter;
 use crate::stats::{DiskStages, JobStages};
@@ -88,6 +89,7 @@ pub(super) struct Job {
     pub(super) remote_stale_chunks: AtomicU32,
     pub(super) stages: JobStages,
     pub(super) verification: Mutex<Option<Verification>>,
+    pub(super) watch: Watch,
     pub(super) threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
 }
 
@@ -128,6 +130,7 @@ impl Job {
             remote_stale_chunks: AtomicU32::new(0),
             stages: JobStages::default(),
             verification: Mutex::new(None),
+            watch: Watch::default(),
             threads: Mutex::new(Vec::new()),
         });
         job.apply_limit();

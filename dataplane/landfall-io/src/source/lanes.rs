@@ -41,6 +41,7 @@ pub(super) fn send_prio(job: &Arc<Job>, cutover: &Arc<Cutover>, session: &Arc<Se
         job.step_back(cutover.hurries());
         let paused = job.control.lock().expect("control").keeps_still();
         let mut busy = false;
+        let mut tried = !paused;
         let outcome = cutover.step(job, session, buf).and_then(|stepped| {
             busy = stepped;
             for index in 0..job.disks.len() {
@@ -49,6 +50,8 @@ pub(super) fn send_prio(job: &Arc<Job>, cutover: &Arc<Cutover>, session: &Arc<Se
                     && let Some(room) = session.reserve(PRIO)
                 {
                     busy |= send_foreground(job, session, index, room, buf)?;
+                } else {
+                    tried = false;
                 }
             }
             Ok(())
@@ -57,6 +60,9 @@ pub(super) fn send_prio(job: &Arc<Job>, cutover: &Arc<Cutover>, session: &Arc<Se
             session.end(error.to_string());
         }
         if !busy {
+            if tried {
+                job.watch.drained(job);
+            }
             let wait = if cutover.hurries() { HURRY } else { FOREGROUND_EVERY };
             let windows = session.windows.lock().expect("windows");
             drop(session.windows_changed.wait_timeout(windows, wait).expect("windows"));
@@ -415,8 +421,10 @@ fn acknowledged(
 ) -> io::Result<()> {
     let ack = Ack::decode(payload).map_err(invalid)?;
     job.remote_stale_chunks.store(ack.stale_chunks, Relaxed);
-    let done = link
-        .queue(|queue| queue.acknowledged(ack.durable))
+    let (done, (arrived, under_way)) =
+        link.queue(|queue| (queue.acknowledged(ack.durable), queue.under_way(ack.received)));
+    job.watch.acknowledged(arrived, under_way);
+    let done = done
         .map_err(|seq| io::Error::other(format!("frame {seq} was acknowledged but never sent")))?;
     if done.is_empty() {
         return Ok(());

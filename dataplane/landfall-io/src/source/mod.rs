@@ -14,6 +14,7 @@ mod intent_log;
 mod job;
 mod kept;
 mod lanes;
+mod metrics;
 mod pace;
 mod reread;
 mod scrub;
@@ -23,6 +24,7 @@ mod status;
 mod take_over;
 mod upkeep;
 mod vm;
+mod watch;
 
 pub use kept::{Kept, KeptDisk};
 pub use sidecar::{forsake, is_sealed};

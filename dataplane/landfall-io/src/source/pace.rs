@@ -57,12 +57,16 @@ struct Backlog {
 
 /// Runs the windows of a job until it ends.
 pub(super) fn run(job: &Arc<Job>) {
-    let mut at = now_ns();
+    let (mut at, mut windows) = (now_ns(), 0u32);
     while !job.stopped() {
         job.wait_at_least(WINDOW);
         let now = now_ns();
         job.window((now - at) as f64 / 1e9);
         at = now;
+        windows = windows.wrapping_add(1);
+        if windows.is_multiple_of(WINDOWS_PER_SECOND) {
+            job.watch.tick(job);
+        }
     }
 }
 
@@ -169,6 +173,18 @@ impl Job {
             tracing::info!(?outlook, ?progress, "the outlook has changed");
         }
         pace.outlook = outlook;
+    }
+
+    /// Whether the job catches up with the guest, and when.
+    pub(super) fn outlook(&self) -> Outlook {
+        self.pace.lock().expect("pace").outlook
+    }
+
+    /// Whether what limits the background is the guest's latency and nothing lower.
+    pub(super) fn yields_to_guest(&self) -> bool {
+        let pace = self.pace.lock().expect("pace");
+        let cap = pace.latency.cap();
+        cap.is_some_and(|cap| pace.limit.is_none_or(|limit| cap < limit))
     }
 
     /// Waits until the background may send, at most a moment. Whether it may is the answer,

@@ -240,6 +240,7 @@ fn run(
         }
     });
     job.control.lock().expect("control").session = None;
+    job.watch.interrupted();
     for link in session.links() {
         for sent in link.queue(|queue| queue.drain()) {
             let mut book = job.disks[sent.disk].disk.book.lock().expect("book");

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use landfall_api::{
-    ByteCount, Handover as HandoverView, HandoverState, JobDisk, JobKind, JobState, JobStatus,
-    NotReadyReason, Projection, Rates, Readiness, Uuid,
+    ByteCount, CodecStatus, Handover as HandoverView, HandoverState, JobDisk, JobKind, JobState,
+    JobStatus, NotReadyReason, Projection, Rates, Readiness, Uuid,
 };
 use landfall_core::CHUNK;
+use landfall_core::converge::Outlook;
 use landfall_core::handover::Phase;
 use landfall_core::ready::{self, Facts, Obstacle};
 use landfall_wire::features;
@@ -53,6 +54,11 @@ pub(super) fn status(job: &Job, cutover: &Cutover, vm: &Uuid) -> JobStatus {
     let facts = facts(job);
     let obstacles = ready::obstacles(&facts);
     let (drain_seconds, rehash_seconds) = ready::projected(&facts);
+    let (converging, eta_seconds) = match job.outlook() {
+        Outlook::Unknown => (None, None),
+        Outlook::Converges { seconds } => (Some(true), Some(seconds)),
+        Outlook::DoesNotConverge => (Some(false), None),
+    };
     let (phase, token) = {
         let state = cutover.lock();
         (state.machine.phase(), state.machine.token())
@@ -81,9 +87,16 @@ pub(super) fn status(job: &Job, cutover: &Cutover, vm: &Uuid) -> JobStatus {
             incoming_bytes_per_second: job.disks.iter().map(|d| d.disk.incoming.per_second()).sum(),
             wire_bytes_per_second: job.wire.per_second(),
         },
+        limited_by: (control.connection == Connection::Up && !control.paused)
+            .then(|| job.watch.limited_by(job.yields_to_guest(), facts.unverified_units > 0))
+            .flatten(),
+        lag_seconds: lag_seconds(job, &facts),
+        converging,
+        eta_seconds,
+        codec: codec(job),
         dials: control.dials.clone(),
         background_complete: facts.background_complete,
-        disks: job.disks.iter().map(disk_view).collect(),
+        disks: job.disks.iter().enumerate().map(|(at, disk)| disk_view(job, disk, at)).collect(),
         handover: HandoverView {
             token,
             state: handover_state(phase),
@@ -161,7 +174,32 @@ fn scrub_left(job: &Job) -> bool {
     wanted && !job.disks.iter().all(|disk| disk.reread.lock().expect("reread").scrub.ready())
 }
 
-fn disk_view(disk: &super::job::JobDiskIo) -> JobDisk {
+/// None before the destination has a whole copy; nothing while it has everything.
+pub(super) fn lag_seconds(job: &Job, facts: &Facts) -> Option<f64> {
+    if !facts.background_complete || facts.unverified_units > 0 {
+        return None;
+    }
+    if facts.dirty_bytes == 0 {
+        return Some(0.0);
+    }
+    job.watch.lag_seconds()
+}
+
+/// Names of the codec's steps as the job counts them.
+const CODECS: [&str; 6] = ["none", "lz4", "zstd", "zstd", "zstd", "zstd"];
+
+fn codec(job: &Job) -> CodecStatus {
+    let step = job.stages.codec_step.load(Relaxed) as usize;
+    let packed: u64 = job.disks.iter().map(|d| d.stages.packed_bytes.load(Relaxed)).sum();
+    let plain: u64 = job.disks.iter().map(|d| d.stages.codec.figures().bytes).sum();
+    CodecStatus {
+        name: CODECS.get(step).copied().unwrap_or("zstd").into(),
+        ratio: (packed > 0).then(|| plain as f64 / packed as f64),
+    }
+}
+
+fn disk_view(job: &Job, disk: &super::job::JobDiskIo, index: usize) -> JobDisk {
+    let (stages, rates) = job.watch.disk(disk, index);
     let book = disk.disk.book.lock().expect("book");
     let (allocated, missing) = (book.allocated_bytes(), book.missing_bytes());
     let dirty = book.dirty_bytes();
@@ -187,5 +225,7 @@ fn disk_view(disk: &super::job::JobDiskIo) -> JobDisk {
         scrubbed_bytes: ByteCount(reread.scrub.equal_bytes()),
         scrub_repaired_chunks: reread.repaired,
         scrub_evidence: reread.evidence.iter().cloned().collect(),
+        rates,
+        stages,
     }
 }

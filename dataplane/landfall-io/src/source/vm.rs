@@ -26,7 +26,7 @@ use super::{session, status, upkeep};
 use crate::Result;
 use crate::disk_file::DiskFile;
 use crate::meter::Meter;
-use crate::stats::DiskStages;
+use crate::stats::{DiskStages, GuestStages};
 
 /// The source of one VM.
 pub struct SourceVm {
@@ -167,6 +167,7 @@ impl SourceVm {
             ended: AtomicBool::new(false),
             untracked: AtomicBool::new(false),
             incoming: Meter::default(),
+            guest: GuestStages::default(),
             valve: self.cutover.valve.clone(),
         });
         disk.take_over();
@@ -469,6 +470,15 @@ impl SourceVm {
             disk.disk.book.lock().expect("book").forget();
         }
         self.keep(&inner)
+    }
+
+    /// Every figure of this VM.
+    pub fn metrics(&self) -> landfall_api::metrics::Metrics {
+        let (disks, job) = {
+            let inner = self.inner();
+            (inner.disks.clone(), inner.job.clone())
+        };
+        super::metrics::metrics(&self.vm, &disks, job.as_deref(), &self.cutover)
     }
 
     /// State, rates and counters of the job.

@@ -35,6 +35,14 @@ pub fn numeric_address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
+/// Reads an address for metrics: nobody but this host reaches it unless it is said.
+pub fn metrics_address(text: &str) -> Result<SocketAddr, String> {
+    match text.parse::<u16>() {
+        Ok(port) => Ok(SocketAddr::from(([127, 0, 0, 1], port))),
+        Err(_) => numeric_address(text),
+    }
+}
+
 /// A disk and where its NBD socket shall be, if that was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskArg {
@@ -91,6 +99,9 @@ pub struct SourceArgs {
     /// Socket for `replicator ctl`; by default control.sock in the state folder
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
+    /// Serve Prometheus metrics over HTTP; a port alone is one of 127.0.0.1
+    #[arg(long, value_name = "[IP:]PORT", value_parser = metrics_address)]
+    pub metrics: Option<SocketAddr>,
     /// 0 pauses the background, 50 takes the capacity and yields to the guest, 100 never yields
     #[arg(long, value_name = "0..100", value_parser = clap::value_parser!(u8).range(..=100))]
     pub replication_rate: Option<u8>,
@@ -130,6 +141,9 @@ pub struct TapArgs {
     /// Socket for `replicator ctl`
     #[arg(long, value_name = "PATH", requires = "track")]
     pub control: Option<PathBuf>,
+    /// Serve Prometheus metrics over HTTP; a port alone is one of 127.0.0.1
+    #[arg(long, value_name = "[IP:]PORT", value_parser = metrics_address)]
+    pub metrics: Option<SocketAddr>,
 }
 
 /// `replicator ctl`
@@ -150,11 +164,37 @@ pub struct CtlArgs {
     pub command: CtlCommand,
 }
 
+/// `replicator verify`
+#[derive(Args)]
+#[command(after_help = "Examples:
+  # Read both sides of a running replication again; blocks the guest writes are retried
+  replicator verify --control /var/lib/landfall-app/control.sock
+
+  # Compare two disks of this host that nobody writes to
+  replicator verify --disk app.raw --against copy.raw
+
+Prints the verdict as JSON. The exit status is 0 only when both sides are equal.")]
+pub struct VerifyArgs {
+    /// Control socket of the source of a running replication
+    #[arg(long, value_name = "PATH", required_unless_present = "disk")]
+    pub control: Option<PathBuf>,
+    /// A raw image or block device
+    #[arg(long, value_name = "FILE", conflicts_with = "control", requires = "against")]
+    pub disk: Option<PathBuf>,
+    /// The one it shall be equal to
+    #[arg(long, value_name = "FILE", requires = "disk")]
+    pub against: Option<PathBuf>,
+}
+
 /// What `ctl` can do.
 #[derive(Subcommand)]
 pub enum CtlCommand {
     /// State, rates and counters
     Status,
+    /// The status every second and at every change, until interrupted
+    Follow,
+    /// Prometheus metrics as text
+    Metrics,
     /// The dials in force, after changing those that are given
     Dials(DialArgs),
     /// Stop sending; the connection stays and writes are still tracked
@@ -228,5 +268,6 @@ mod tests {
     fn names_are_refused_with_an_example() {
         assert!(numeric_address("localhost:1").unwrap_err().contains("192.0.2.7:32875"));
         assert!(numeric_address("127.0.0.1:1").is_ok());
+        assert_eq!(metrics_address("9100").unwrap().to_string(), "127.0.0.1:9100");
     }
 }

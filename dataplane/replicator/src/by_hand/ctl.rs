@@ -1,10 +1,12 @@
 //! `replicator ctl`: commands a source or tap over its control socket. Prints what it answers.
 
+use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::http::Method;
+use http_body_util::BodyExt;
 use landfall_api::{
     ByteCount, Code, DialsBody, DialsInForce, GenerationBody, HandoverState, JobState, JobStatus,
     Problem, TokenBody, Verdict,
@@ -26,6 +28,8 @@ pub async fn run(args: CtlArgs) -> Result<(), Problem> {
     let job = Job::find(&args.socket).await?;
     match args.command {
         CtlCommand::Status => show(&job.status),
+        CtlCommand::Follow => copy(&args.socket, &job.path("/events")).await?,
+        CtlCommand::Metrics => copy(&args.socket, "/v1/metrics").await?,
         CtlCommand::Dials(dials) => show(&job.dials(&dials).await?),
         CtlCommand::Pause => show(&job.post::<JobStatus>("pause", &job.lease()).await?),
         CtlCommand::Resume => show(&job.post::<JobStatus>("resume", &job.lease()).await?),
@@ -39,6 +43,32 @@ pub async fn run(args: CtlArgs) -> Result<(), Problem> {
         CtlCommand::Unfreeze => {
             let body = job.token(job.status.handover.token);
             show(&job.post::<JobStatus>("unfreeze", &body).await?);
+        }
+    }
+    Ok(())
+}
+
+/// Has a running replication read both sides again, and waits for the verdict.
+pub async fn verify(socket: &Path) -> Result<(), Problem> {
+    Job::find(socket).await?.verify().await
+}
+
+/// Writes what comes until it ends.
+async fn copy(socket: &Path, path: &str) -> Result<(), Problem> {
+    let mut body = local::stream(socket, path).await?.into_body();
+    let mut out = std::io::stdout();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            trouble(
+                Code::SourceUnavailable,
+                format!("the source is gone: {error}"),
+                "Start it again with the same --state; it goes on where it was.",
+            )
+        })?;
+        if let Ok(data) = frame.into_data()
+            && out.write_all(&data).and_then(|()| out.flush()).is_err()
+        {
+            return Ok(());
         }
     }
     Ok(())
@@ -123,7 +153,12 @@ impl<'a> Job<'a> {
                 let text = "both sides differ: the answer names the chunks";
                 Err(Problem::new(Code::SidesDiffer, text))
             }
-            _ => Ok(()),
+            Verdict::Incomplete => Err(trouble(
+                Code::NotReady,
+                "no chunk differs, but some were written again whenever they were compared",
+                "Ask again when the guest writes less, or after it has shut down.",
+            )),
+            Verdict::Equal | Verdict::Running => Ok(()),
         }
     }
 

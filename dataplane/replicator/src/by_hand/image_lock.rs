@@ -36,6 +36,13 @@ pub fn take(file: &File) -> io::Result<bool> {
     Ok(true)
 }
 
+/// Whether another process has the right to write to it.
+pub fn is_written(file: &File) -> io::Result<bool> {
+    let mut lock = flock(HAS + WRITE, libc::F_WRLCK);
+    fcntl(file, libc::F_OFD_GETLK, &mut lock)?;
+    Ok(i32::from(lock.l_type) != libc::F_UNLCK)
+}
+
 fn is_conflict(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES))
 }
@@ -69,6 +76,7 @@ mod tests {
         let first = open().unwrap();
         assert!(take(&first).unwrap());
         assert!(!take(&open().unwrap()).unwrap());
+        assert!(is_written(&open().unwrap()).unwrap() && !is_written(&first).unwrap());
         drop(first);
         assert!(take(&open().unwrap()).unwrap());
     }

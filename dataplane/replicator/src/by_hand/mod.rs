@@ -12,19 +12,27 @@ mod pair;
 mod receiver;
 mod source;
 mod tap;
+mod verify;
 
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+use landfall_api::metrics::Metrics;
 use landfall_api::{Code, Problem};
 use tokio::net::TcpListener;
 
-pub use args::{ByteSize, CtlArgs, SourceArgs, TapArgs, numeric_address, parse_byte_size};
+use crate::streams;
+
+pub use args::{
+    ByteSize, CtlArgs, SourceArgs, TapArgs, VerifyArgs, metrics_address, numeric_address,
+    parse_byte_size,
+};
 pub use ctl::run as run_ctl;
 pub use receiver::{ByHand as ReceiverByHand, run as run_receiver};
 pub use source::run as run_source;
 pub use tap::run as run_tap;
+pub use verify::run as run_verify;
 
 /// The kernel's limit for the path of a unix socket.
 const SOCKET_PATH_MAX: usize = 107;
@@ -87,6 +95,19 @@ async fn listen(address: SocketAddr, option: &str) -> Result<TcpListener, Proble
         let detail = format!("{option} {address} cannot be listened on: {error}");
         trouble(Code::BadRequest, detail, remedy)
     })
+}
+
+/// Serves metrics if that was asked for; where is the answer.
+async fn serve_metrics(
+    address: Option<SocketAddr>,
+    role: &'static str,
+    metrics: impl Fn() -> Metrics + Clone + Send + Sync + 'static,
+) -> Result<Option<SocketAddr>, Problem> {
+    let Some(address) = address else { return Ok(None) };
+    let listener = listen(address, "--metrics").await?;
+    let bound = listener.local_addr().map_err(|error| Problem::storage("--metrics", &error))?;
+    streams::serve_metrics(listener, role, metrics);
+    Ok(Some(bound))
 }
 
 /// One line of JSON on standard output, for whoever started this process.

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use axum::Router;
@@ -13,7 +14,7 @@ use landfall_io::Receiver;
 use super::args::ByteSize;
 use super::disks::HeldDisk;
 use super::pair::{Pairing, open_receiver};
-use super::{absolute, listen, say, trouble};
+use super::{absolute, listen, say, serve_metrics, trouble};
 use crate::agent::{routes, server_config};
 use crate::durable;
 use crate::listener::{DATA_PROTOCOL, Port, serve};
@@ -32,6 +33,8 @@ pub struct ByHand {
     pub listen: SocketAddr,
     /// Folder that outlives the process.
     pub state: PathBuf,
+    /// Where metrics are served.
+    pub metrics: Option<SocketAddr>,
     /// Made at the first start, for the source.
     pub pair: PathBuf,
 }
@@ -60,6 +63,8 @@ pub async fn run(args: ByHand) -> Result<(), Problem> {
     }
     let receiver = Receiver::open(pairing.id.clone(), &state.join("engine"), &state.join("disks"))?;
     receiver.prepare_disks(PrepareDisks { generation: 1, disks: pairs })?;
+    let figures = Arc::clone(&receiver);
+    let metrics = serve_metrics(args.metrics, "receiver", move || figures.metrics()).await?;
     let port = Port {
         tls: server_config(&agent, &[DATA_PROTOCOL])?,
         control: routes(&agent, Router::new()),
@@ -67,7 +72,7 @@ pub async fn run(args: ByHand) -> Result<(), Problem> {
         agent,
     };
     let address = listener.local_addr().map_err(|error| Problem::storage("--listen", &error))?;
-    say(&serde_json::json!({ "listening": address.to_string() }));
+    say(&serde_json::json!({ "listening": address, "metrics": metrics }));
     tokio::select! {
         served = serve(listener, port) => served,
         () = end.wait() => crate::http::blocking(move || {

@@ -13,7 +13,7 @@ use landfall_io::Kept;
 use super::args::SourceArgs;
 use super::disks::HeldDisk;
 use super::pair::SourceSide;
-use super::{absolute, check_socket, say, trouble};
+use super::{absolute, check_socket, say, serve_metrics, trouble};
 use crate::source::{End, Keeper, OpenKnownBy, SocketOf, engine_folder, keep_key, lock_vm, routes};
 use crate::{durable, local};
 
@@ -42,10 +42,14 @@ pub async fn run(args: SourceArgs) -> Result<(), Problem> {
     })?;
     let plan = Plan::make(&args)?;
     plan.check_state()?;
+    let metrics_at = args.metrics;
     let listener = local::listen(&plan.control)?;
     let opened = crate::http::blocking(move || plan.open(&args)).await?;
-    let Opened { keeper, line, disks } = opened;
+    let Opened { keeper, mut line, disks } = opened;
     let router = routes(&keeper);
+    let engine = Arc::clone(&keeper.engine);
+    let metrics = serve_metrics(metrics_at, "source", move || engine.metrics()).await?;
+    line["metrics"] = serde_json::json!(metrics);
     say(&line);
     end.serve_until(listener, router, keeper).await?;
     drop((disks, lock));

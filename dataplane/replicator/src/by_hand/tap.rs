@@ -5,12 +5,13 @@ use std::sync::Arc;
 use landfall_api::{
     AttachRequest, ByteCount, Dials, DiskPair, Id, JobKind, JobSpec, Problem, Uuid,
 };
-use landfall_nbd::{FileExport, Server};
+use landfall_io::MeteredExport;
+use landfall_nbd::{Export, FileExport, Server};
 
 use super::args::TapArgs;
 use super::disks::HeldDisk;
 use super::source::GENERATION;
-use super::{absolute, check_socket, say};
+use super::{absolute, check_socket, say, serve_metrics};
 use crate::local;
 use crate::source::{End, Keeper, OpenKnownBy, SocketOf, routes};
 
@@ -24,16 +25,31 @@ pub async fn run(args: TapArgs) -> Result<(), Problem> {
         return track(args, disk, end).await;
     }
     let failed = |error| Problem::storage(disk.path.display(), &error);
-    let export = FileExport::open(&disk.path, disk.capacity).map_err(failed)?;
-    let server = Server::start(&socket, Arc::new(export))
+    let file = Arc::new(FileExport::open(&disk.path, disk.capacity).map_err(failed)?);
+    let (export, metrics): (Arc<dyn Export>, _) = match args.metrics {
+        None => (file, None),
+        Some(_) => {
+            let metered = Arc::new(MeteredExport::new(file));
+            let (figures, uuid) = (Arc::clone(&metered), uuid_of(&disk));
+            let metrics = move || figures.metrics(&uuid, &uuid);
+            (metered, serve_metrics(args.metrics, "tap", metrics).await?)
+        }
+    };
+    let server = Server::start(&socket, export)
         .map_err(|error| Problem::storage("the NBD socket", &error))?;
-    say(&serde_json::json!({ "ready": true, "sockets": [server.path()] }));
+    say(&serde_json::json!({ "ready": true, "sockets": [server.path()], "metrics": metrics }));
     end.wait().await;
     crate::http::blocking(move || {
         drop(server);
         disk.file.sync_data().map_err(|error| Problem::storage(disk.path.display(), &error))
     })
     .await
+}
+
+/// Stands for the disk and its VM: the same for the same path.
+fn uuid_of(disk: &HeldDisk) -> Uuid {
+    let hash = blake3::hash(disk.path.as_os_str().as_encoded_bytes());
+    Uuid::from_bytes(hash.as_bytes()[..16].try_into().expect("a hash has 32 bytes"))
 }
 
 /// With the dirty map of production: a job that needs no receiver. Its state lies in a folder
@@ -54,8 +70,7 @@ async fn track(args: TapArgs, disk: HeldDisk, end: End) -> Result<(), Problem> {
     let (state, serving) = (folder.clone(), socket.clone());
     let keeper = crate::http::blocking(move || {
         crate::durable::make_folder(&state)?;
-        let hash = blake3::hash(disk.path.as_os_str().as_encoded_bytes());
-        let uuid = Uuid::from_bytes(hash.as_bytes()[..16].try_into().expect("32 bytes"));
+        let uuid = uuid_of(&disk);
         let socket_of: SocketOf = Box::new(move |_| serving.clone());
         let keeper = Keeper::open(&state, uuid.clone(), socket_of, OpenKnownBy::Clients)?;
         keeper.attach(&AttachRequest {
@@ -86,7 +101,11 @@ async fn track(args: TapArgs, disk: HeldDisk, end: End) -> Result<(), Problem> {
     });
     let (keeper, disk) = keeper.await?;
     let router = routes(&keeper);
-    say(&serde_json::json!({ "ready": true, "control": control, "sockets": [socket] }));
+    let engine = Arc::clone(&keeper.engine);
+    let metrics = serve_metrics(args.metrics, "tap", move || engine.metrics()).await?;
+    say(&serde_json::json!({
+        "ready": true, "control": control, "sockets": [socket], "metrics": metrics,
+    }));
     end.serve_until(listener, router, keeper).await?;
     drop(disk);
     std::fs::remove_dir_all(&folder).map_err(|error| Problem::storage(folder.display(), &error))

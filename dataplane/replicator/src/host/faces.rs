@@ -19,7 +19,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::vm::{Service, Vm};
-use super::{Host, VMS_MAX};
+use super::{Host, VMS_MAX, figures};
 use crate::durable;
 use crate::http::{Answer, JobId, Json, Refusal, finish};
 use crate::local;
@@ -50,6 +50,8 @@ pub fn hypervisor(host: &Arc<Host>) -> Router {
 pub fn control(host: &Arc<Host>) -> Router {
     Router::new()
         .route("/v1/vms", get(list))
+        .route("/v1/metrics", get(figures::metrics))
+        .route("/v1/jobs/{job}/events", get(figures::events))
         .route("/v1/jobs/{job}", put(put_job).get(forward).delete(forward))
         .route("/v1/jobs/{job}/certificate", put(forward))
         .route("/v1/jobs/{job}/dials", put(forward))
@@ -225,7 +227,7 @@ async fn forward_patiently(
 }
 
 /// The VM whose source keeps the job. Where it was last time is looked at first.
-async fn holder_of(host: &Host, job: &Id) -> Result<Arc<Vm>, Problem> {
+pub(super) async fn holder_of(host: &Host, job: &Id) -> Result<Arc<Vm>, Problem> {
     let keeps = |vm: &Vm| Ok(vm.kept()?.job.is_some_and(|kept| kept.id == *job));
     let mut holders = host.holders.lock().await;
     if let Some(uuid) = holders.get(job)

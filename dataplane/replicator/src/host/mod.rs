@@ -3,6 +3,7 @@
 //! the next daemon adopts them. Start reading in `vm.rs`.
 
 mod faces;
+mod figures;
 mod pass_through;
 mod places;
 mod vm;

@@ -87,6 +87,11 @@ impl Vm {
         }
     }
 
+    /// How its disks are served now.
+    pub fn service(&self) -> Service {
+        *self.service.borrow()
+    }
+
     /// What is attached, also while no source answers.
     pub async fn attachments(&self) -> Result<AttachedVm, Problem> {
         let asked = local::ask_json(

@@ -16,36 +16,123 @@ pub fn of(path: &Path) -> io::Result<(String, u64)> {
 }
 
 fn with_nodes_of(path: &Path, leaves_per_node: usize) -> io::Result<(String, u64)> {
-    let mut file = File::open(path)?;
-    let capacity = file.seek(SeekFrom::End(0))?;
-    let mut buffer = vec![0; CHUNK_BYTES as usize];
-    let zeroes = blake3::hash(&buffer);
-    let (mut root, mut node) = (blake3::Hasher::new(), blake3::Hasher::new());
-    let mut leaves = 0;
-    let (mut at, mut data) = (0, 0);
-    while at < capacity {
-        let len = CHUNK_BYTES.min(capacity - at);
-        if data < at + len {
-            data = next_data(&file, at.max(data), capacity)?;
+    let leaves = Leaves::open(path)?;
+    let capacity = leaves.capacity;
+    let mut root = Root::new(leaves_per_node);
+    for leaf in leaves {
+        root.add(&leaf?);
+    }
+    Ok((root.finish(capacity), capacity))
+}
+
+/// The hash of one chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    /// Where the chunk begins.
+    pub off: u64,
+    /// Its length.
+    pub len: u64,
+    /// BLAKE3 of it.
+    pub hash: blake3::Hash,
+}
+
+/// The chunks of a disk in order, read from the disk itself.
+pub struct Leaves {
+    file: File,
+    /// Size of the disk.
+    pub capacity: u64,
+    at: u64,
+    data: u64,
+    buffer: Vec<u8>,
+    zeroes: blake3::Hash,
+}
+
+impl Leaves {
+    /// Begins at the first chunk. What the page cache holds of the disk is dropped, so that the
+    /// disk answers.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        let capacity = file.seek(SeekFrom::End(0))?;
+        // SAFETY: a plain system call on a descriptor we own; it is advice and cannot fail badly.
+        unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+        let buffer = vec![0; CHUNK_BYTES as usize];
+        let zeroes = blake3::hash(&buffer);
+        Ok(Self { file, capacity, at: 0, data: 0, buffer, zeroes })
+    }
+
+    /// The file, for looking at its locks.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    fn read(&mut self) -> io::Result<Leaf> {
+        let (at, len) = (self.at, CHUNK_BYTES.min(self.capacity - self.at));
+        if self.data < at + len {
+            self.data = next_data(&self.file, at.max(self.data), self.capacity)?;
         }
-        let leaf = if data >= at + len && len == CHUNK_BYTES {
-            zeroes
+        let hash = if self.data >= at + len && len == CHUNK_BYTES {
+            self.zeroes
         } else {
-            let chunk = &mut buffer[..len as usize];
-            file.read_exact_at(chunk, at)?;
+            let chunk = &mut self.buffer[..len as usize];
+            self.file.read_exact_at(chunk, at)?;
             blake3::hash(chunk)
         };
-        node.update(leaf.as_bytes());
-        leaves += 1;
-        at += len;
-        if leaves == leaves_per_node || at == capacity {
-            root.update(node.finalize().as_bytes());
-            node.reset();
-            leaves = 0;
+        self.at += len;
+        Ok(Leaf { off: at, len, hash })
+    }
+}
+
+impl Iterator for Leaves {
+    type Item = io::Result<Leaf>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        (self.at < self.capacity).then(|| self.read())
+    }
+}
+
+/// A root while its leaves come in order.
+pub struct Root {
+    root: blake3::Hasher,
+    node: blake3::Hasher,
+    leaves: usize,
+    leaves_per_node: usize,
+}
+
+impl Default for Root {
+    fn default() -> Self {
+        Self::new(LEAVES_PER_NODE)
+    }
+}
+
+impl Root {
+    fn new(leaves_per_node: usize) -> Self {
+        let (root, node) = (blake3::Hasher::new(), blake3::Hasher::new());
+        Self { root, node, leaves: 0, leaves_per_node }
+    }
+
+    /// The next leaf.
+    pub fn add(&mut self, leaf: &Leaf) {
+        self.node.update(leaf.hash.as_bytes());
+        self.leaves += 1;
+        if self.leaves == self.leaves_per_node {
+            self.end_node();
         }
     }
-    root.update(&capacity.to_le_bytes());
-    Ok((root.finalize().to_hex().to_string(), capacity))
+
+    fn end_node(&mut self) {
+        self.root.update(self.node.finalize().as_bytes());
+        self.node.reset();
+        self.leaves = 0;
+    }
+
+    /// The root, hexadecimal.
+    pub fn finish(mut self, capacity: u64) -> String {
+        if self.leaves > 0 {
+            self.end_node();
+        }
+        self.root.update(&capacity.to_le_bytes());
+        self.root.finalize().to_hex().to_string()
+    }
 }
 
 /// Where data begin at or after `at`; `at` itself where the file system cannot say.

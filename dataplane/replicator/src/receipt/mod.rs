@@ -3,7 +3,7 @@
 //! `canonical.rs` writes it as it was signed, `disk_root.rs` computes the tree of a disk.
 
 mod canonical;
-mod disk_root;
+pub mod disk_root;
 mod document;
 
 use std::path::Path;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
+use axum::response::Response;
 use axum::routing::{get, post, put};
+use landfall_api::metrics::Metrics;
 use landfall_api::{
     AttachAnswer, AttachRequest, AttachedVm, ClosedRequest, DetachRequest, DialsBody, DialsInForce,
     GenerationBody, JobCertificate, JobSpec, JobStatus, TokenBody,
@@ -15,6 +17,7 @@ use serde::Deserialize;
 
 use super::keeper::Keeper;
 use crate::http::{Answer, JobId, Json, Refusal, answer, blocking, finish};
+use crate::streams::{follow, metrics_text};
 
 type Keep = State<Arc<Keeper>>;
 
@@ -32,7 +35,10 @@ pub fn routes(keeper: &Arc<Keeper>) -> Router {
             .route("/v1/detach", post(detach))
             .route("/v1/closed", post(closed))
             .route("/v1/attachments", get(attachments))
+            .route("/v1/metrics", get(metrics))
+            .route("/v1/metrics/families", get(families))
             .route("/v1/jobs", get(jobs))
+            .route("/v1/jobs/{job}/events", get(events))
             .route("/v1/jobs/{job}", put(put_job).get(status).delete(delete_job))
             .route("/v1/jobs/{job}/certificate", put(put_certificate))
             .route("/v1/jobs/{job}/dials", put(put_dials))
@@ -81,6 +87,22 @@ async fn put_job(
     Json(spec): Json<JobSpec>,
 ) -> Answer<JobStatus> {
     answer(move || keeper.put_job(&job, spec)).await
+}
+
+async fn metrics(State(keeper): Keep) -> Result<Response, Refusal> {
+    let metrics = blocking(move || Ok(keeper.engine.metrics())).await?;
+    Ok(metrics_text("source", metrics))
+}
+
+/// The same for the host daemon, which puts many together.
+async fn families(State(keeper): Keep) -> Answer<Metrics> {
+    answer(move || Ok(keeper.engine.metrics())).await
+}
+
+async fn events(State(keeper): Keep, JobId(job): JobId) -> Result<Response, Refusal> {
+    let (first, asked) = (Arc::clone(&keeper), job.clone());
+    blocking(move || first.status(&asked)).await?;
+    follow(move || keeper.status(&job))
 }
 
 async fn jobs(State(keeper): Keep) -> Answer<Vec<JobStatus>> {

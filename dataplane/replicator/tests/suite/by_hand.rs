@@ -252,3 +252,37 @@ fn a_tap_serves_a_disk_and_tracks_what_is_written() {
     assert!(tracking.end());
     assert_eq!(std::fs::read(&disk).unwrap()[2 * MIB as usize], 6);
 }
+
+#[test]
+fn verify_reads_both_sides_again_and_names_what_differs() {
+    let sides = Sides::new(&[(8 * MIB + 512, 5 * MIB)]);
+    let receiver = Running::start(sides.receiver_command());
+    let source = Running::start(sides.source_command());
+    sides.wait_ready();
+    let verify = |args: &[&str]| {
+        let mut command = replicator();
+        let output = command.current_dir(sides.folder.path()).arg("verify").args(args).output();
+        let output = output.unwrap();
+        let answer = serde_json::from_slice(&output.stdout).unwrap_or(Value::Null);
+        (output.status.success(), answer, String::from_utf8(output.stderr).unwrap())
+    };
+    let (equal, report, _) = verify(&["--control", "source/control.sock"]);
+    assert!(equal, "{report}");
+    assert_eq!(report["verdict"], "equal");
+    let local = ["--disk", "s0.raw", "--against", "d0.raw"];
+    let (done, _, said) = verify(&local);
+    assert!(!done && said.contains("verified with --control"), "{said}");
+    let roots = sides.ctl_ok(&["finish"])["handover"]["disks"][0]["sourceRoot"].clone();
+    assert!(source.end() && receiver.end());
+    let (equal, report, _) = verify(&local);
+    assert!(equal, "{report}");
+    assert_eq!((&report["disks"][0]["root"], &report["disks"][1]["root"]), (&roots, &roots));
+    let copy = std::fs::File::options().write(true).open(sides.path("d0.raw")).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&copy, b"x", 7 * MIB + 5).unwrap();
+    let (equal, report, _) = verify(&local);
+    assert!(!equal);
+    assert_eq!((&report["verdict"], &report["differingChunks"]), (&"different".into(), &1.into()));
+    assert_eq!(report["differences"][0]["offsetBytes"], (7 * MIB).to_string());
+    copy.set_len(8 * MIB).unwrap();
+    assert!(verify(&local).2.contains("same capacity"));
+}

@@ -83,6 +83,38 @@ impl Connection {
     }
 }
 
+/// What comes on a stream of lines, until `enough` says so.
+pub fn read_lines(
+    stream: &mut impl BufRead,
+    mut enough: impl FnMut(&Value) -> bool,
+) -> std::io::Result<()> {
+    let mut line = String::new();
+    while line != "\r\n" {
+        line.clear();
+        stream.read_line(&mut line)?;
+    }
+    loop {
+        line.clear();
+        stream.read_line(&mut line)?;
+        let length = usize::from_str_radix(line.trim(), 16).map_err(std::io::Error::other)?;
+        let mut chunk = vec![0; length + 2];
+        stream.read_exact(&mut chunk)?;
+        if length == 0 || enough(&serde_json::from_slice(&chunk[..length])?) {
+            return Ok(());
+        }
+    }
+}
+
+impl Connection {
+    /// Follows a stream of lines until `enough` says so.
+    pub fn follow(&mut self, path: &str, enough: impl FnMut(&Value) -> bool) {
+        let head = format!("GET {path} HTTP/1.1\r\nhost: agent\r\n\r\n");
+        self.stream.get_mut().write_all(head.as_bytes()).unwrap();
+        self.stream.get_mut().flush().unwrap();
+        read_lines(&mut self.stream, enough).unwrap();
+    }
+}
+
 /// One request over a unix socket.
 pub fn local(socket: &Path, method: &str, path: &str, body: &Value) -> std::io::Result<Answer> {
     let stream = UnixStream::connect(socket)?;
@@ -108,7 +140,7 @@ fn exchange<S: Read + Write>(
     stream.read_line(&mut line)?;
     let status = line.split(' ').nth(1).and_then(|code| code.parse().ok());
     let status = status.ok_or(std::io::ErrorKind::UnexpectedEof)?;
-    let mut length = 0;
+    let (mut length, mut is_text) = (0, false);
     loop {
         line.clear();
         stream.read_line(&mut line)?;
@@ -116,10 +148,17 @@ fn exchange<S: Read + Write>(
         if name.eq_ignore_ascii_case("content-length") {
             length = value.trim().parse().unwrap();
         }
+        if name.eq_ignore_ascii_case("content-type") {
+            is_text = value.trim().starts_with("text/plain");
+        }
     }
     let mut content = vec![0; length];
     stream.read_exact(&mut content)?;
-    let body = if content.is_empty() { Value::Null } else { serde_json::from_slice(&content)? };
+    let body = match content.is_empty() {
+        true => Value::Null,
+        false if is_text => String::from_utf8(content).unwrap().into(),
+        false => serde_json::from_slice(&content)?,
+    };
     Ok(Answer { status, body })
 }
 

@@ -12,10 +12,10 @@ use crate::stage::{Disk, Host, MIGRATION, Management, Shadow, resident_bytes, wa
 
 const JOB: &str = "vmm_test";
 
-struct Play {
-    management: Management,
-    host: Host,
-    shadow: Shadow,
+pub struct Play {
+    pub management: Management,
+    pub host: Host,
+    pub shadow: Shadow,
     proxy: Proxy,
     disks: Vec<Disk>,
     sockets: Vec<String>,
@@ -24,7 +24,7 @@ struct Play {
 
 impl Play {
     /// Both sides enrolled, the disks attached.
-    fn new(sizes: &[(u64, u64)]) -> Self {
+    pub fn new(sizes: &[(u64, u64)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let management = Management::new();
         let host = Host::start(&folder.path().join("host"));
@@ -45,7 +45,7 @@ impl Play {
         Self { management, host, shadow, proxy, disks, sockets, _folder: folder }
     }
 
-    fn host(&self, method: &str, path: &str, body: Value) -> Value {
+    pub fn host(&self, method: &str, path: &str, body: Value) -> Value {
         self.management.ask(self.host.address, method, path, body).ok()
     }
 
@@ -66,7 +66,7 @@ impl Play {
     }
 
     /// Prepares the receiver, puts the job and gives it its certificate.
-    fn start(&self, dials: Value) {
+    pub fn start(&self, dials: Value) {
         let pairs: Vec<Value> = self.disks.iter().map(Disk::pair).collect();
         let prepare = json!({ "generation": 1, "disks": pairs });
         let path = "/v1/receiver/disks";
@@ -109,7 +109,7 @@ impl Play {
         disks.iter().map(|disk| disk["haveBytes"].as_str().unwrap().parse::<u64>().unwrap()).sum()
     }
 
-    fn wait_ready(&self) {
+    pub fn wait_ready(&self) {
         let mut last = Value::Null;
         let begin = std::time::Instant::now();
         loop {
