@@ -87,7 +87,7 @@ impl Session {
         }
     }
 
-    fn links(&self) -> Vec<Arc<Link>> {
+    pub(super) fn links(&self) -> Vec<Arc<Link>> {
         let mut links = self.bulk.all();
         links.push(self.prio.clone());
         links
