@@ -40,6 +40,7 @@ catalogue! {
     JOB_STATE Gauge "job_state" "1 for the state the job is in, 0 for the others.";
     READY Gauge "ready" "Whether the final migration may begin.";
     CONNECTED Gauge "connected" "Whether the other side is connected.";
+    CONNECTIONS Gauge "bulk_connections" "Connections in use beside the first one.";
     RATE Gauge "replication_rate" "The replication rate in force, 0 to 100.";
     THROTTLING Gauge "write_throttling" "The write throttling in force, 0 to 100.";
     EPOCH Gauge "epoch" "Epoch of the source: higher after every start or loss of trust.";

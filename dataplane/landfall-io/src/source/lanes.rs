@@ -340,8 +340,12 @@ fn compare_units(disk: &JobDiskIo, theirs: &Hashes, buf: &mut [u8]) -> io::Resul
         let off = first.checked_mul(UNIT).filter(|off| *off < capacity);
         let off = off.ok_or(io::ErrorKind::InvalidData)?;
         let len = (hashes.len() as u64 * UNIT).min(capacity - off) as usize;
+        let start = now_ns();
         disk.disk.file.read_once(&mut buf[..len], off)?;
+        disk.stages.read.passed(start, len as u64);
+        let start = now_ns();
         let ours: Vec<Hash> = buf[..len].chunks(UNIT as usize).map(hash).collect();
+        disk.stages.hash.passed(start, len as u64);
         let mut book = disk.disk.book.lock().expect("book");
         for (at, (our, their)) in ours.iter().zip(hashes).enumerate() {
             book.compared(first + at as u64, our == their);

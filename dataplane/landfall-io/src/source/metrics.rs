@@ -102,6 +102,7 @@ fn add_job(metrics: &mut Metrics, vm: &Uuid, job: &Job, cutover: &Cutover) {
     let numbers = [
         (&metric::READY, truth(status.ready.ready)),
         (&metric::CONNECTED, truth(connected)),
+        (&metric::CONNECTIONS, job.stages.connections.load(Relaxed) as f64),
         (&metric::RATE, f64::from(status.dials.replication_rate)),
         (&metric::THROTTLING, f64::from(status.dials.write_throttling)),
         (&metric::EPOCH, f64::from(job.epoch.load(SeqCst))),

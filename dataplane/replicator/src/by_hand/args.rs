@@ -111,6 +111,9 @@ pub struct SourceArgs {
     /// Do not read both sides again from their disks before the job is ready
     #[arg(long)]
     pub no_scrub: bool,
+    /// The disks were written while no source ran: compare everything with the receiver by hash
+    #[arg(long)]
+    pub compare_all: bool,
     /// Above 0, guest writes that dirty clean blocks are paced
     #[arg(long, value_name = "0..100", value_parser = clap::value_parser!(u8).range(..=100))]
     pub write_throttling: Option<u8>,

@@ -9,6 +9,7 @@ mod ctl;
 mod disks;
 mod image_lock;
 mod pair;
+mod past;
 mod receiver;
 mod source;
 mod tap;

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use landfall_api::{
     AttachRequest, ByteCount, Code, Dials, DiskPair, JobCertificate, JobKind, JobSpec, JobState,
-    Problem, ReceiverAddress,
+    Problem, ReceiverAddress, Uuid,
 };
 use landfall_io::Kept;
 
 use super::args::SourceArgs;
 use super::disks::HeldDisk;
 use super::pair::SourceSide;
-use super::{absolute, check_socket, say, serve_metrics, trouble};
+use super::{absolute, check_socket, past, say, serve_metrics, trouble};
 use crate::source::{End, Keeper, OpenKnownBy, SocketOf, engine_folder, keep_key, lock_vm, routes};
 use crate::{durable, local};
 
@@ -42,7 +42,7 @@ pub async fn run(args: SourceArgs) -> Result<(), Problem> {
     })?;
     let plan = Plan::make(&args)?;
     plan.check_state()?;
-    let metrics_at = args.metrics;
+    let (metrics_at, state) = (args.metrics, plan.state.clone());
     let listener = local::listen(&plan.control)?;
     let opened = crate::http::blocking(move || plan.open(&args)).await?;
     let Opened { keeper, mut line, disks } = opened;
@@ -52,6 +52,7 @@ pub async fn run(args: SourceArgs) -> Result<(), Problem> {
     line["metrics"] = serde_json::json!(metrics);
     say(&line);
     end.serve_until(listener, router, keeper).await?;
+    past::closed(&state, &disks)?;
     drop((disks, lock));
     Ok(())
 }
@@ -126,6 +127,16 @@ impl Plan {
         Ok(())
     }
 
+    /// Disks that may have been written past the tap.
+    fn written_past(&self, args: &SourceArgs) -> Result<Vec<usize>, Problem> {
+        let changed = past::changed(&self.state, &self.disks)?;
+        for at in &changed {
+            let path = self.disks[*at].path.display();
+            tracing::warn!(%path, "written while no source ran: everything is compared");
+        }
+        Ok(if args.compare_all { (0..self.disks.len()).collect() } else { changed })
+    }
+
     fn open(self, args: &SourceArgs) -> Result<Opened, Problem> {
         let pairing = self.pair.pairing.clone();
         let (sockets, own) = (self.sockets.clone(), pairing.clone());
@@ -134,14 +145,43 @@ impl Plan {
             at.map_or_else(PathBuf::new, |at| sockets[at].clone())
         });
         keep_key(&self.state, &self.pair.key_pem)?;
+        let written_past = self.written_past(args)?;
         let vm = pairing.uuid("vm", 0);
         let keeper = Keeper::open(&self.state, vm.clone(), socket_of, OpenKnownBy::Clients)?;
-        let mut pairs = Vec::new();
+        let serving = self.attach(&keeper, &vm)?;
+        let kept = keeper.engine.job().is_some();
+        let status = keeper.put_job(&pairing.id, self.spec(args, vm))?;
+        if status.state == JobState::Active {
+            return Err(already_over(&self.disks[0].path, &self.state));
+        }
+        if kept {
+            let changed = dials(args, status.dials.clone());
+            keeper.engine.set_dials(&pairing.id, status.generation, changed)?;
+        }
+        for disk in written_past {
+            keeper.engine.set_untracked(&pairing.uuid("source", disk));
+        }
+        past::forget(&self.state)?;
+        let certificate = JobCertificate {
+            generation: status.generation,
+            certificate_pem: self.pair.certificate_pem,
+            authority_pem: self.pair.authority_pem,
+        };
+        keeper.put_certificate(&pairing.id, &certificate)?;
+        let line = serde_json::json!({
+            "ready": true, "control": self.control, "sockets": serving,
+        });
+        Ok(Opened { keeper, line, disks: self.disks })
+    }
+
+    /// Puts the taps in front of the disks; their sockets are the answer. What was handed over
+    /// is not served.
+    fn attach(&self, keeper: &Keeper, vm: &Uuid) -> Result<Vec<String>, Problem> {
         let mut serving = Vec::new();
         for (at, disk) in self.disks.iter().enumerate() {
             let request = AttachRequest {
                 vm_uuid: vm.clone(),
-                disk_uuid: pairing.uuid("source", at),
+                disk_uuid: self.pair.pairing.uuid("source", at),
                 path: disk.path.to_string_lossy().into_owned(),
                 capacity_bytes: ByteCount(disk.capacity),
             };
@@ -152,49 +192,31 @@ impl Plan {
                 }
                 Err(problem) => return Err(problem),
             }
-            pairs.push(DiskPair {
-                source_uuid: request.disk_uuid,
-                destination_uuid: pairing.uuid("destination", at),
-                capacity_bytes: ByteCount(disk.capacity),
-            });
         }
-        let kept = keeper.engine.job().is_some();
-        let status = keeper.put_job(
-            &pairing.id,
-            JobSpec {
-                kind: JobKind::Replicate,
-                vm_uuid: vm,
-                generation: GENERATION,
-                vm_migration_id: pairing.id.clone(),
-                receiver: Some(ReceiverAddress {
-                    address: args.receiver.ip().to_string(),
-                    port: args.receiver.port(),
-                    spiffe_id: pairing.name("receiver"),
-                }),
-                disks: pairs,
-                dials: dials(args, Dials::default()),
-                scrub: !args.no_scrub,
-            },
-        )?;
-        if status.state == JobState::Active {
-            return Err(already_over(&self.disks[0].path, &self.state));
+        Ok(serving)
+    }
+
+    fn spec(&self, args: &SourceArgs, vm: Uuid) -> JobSpec {
+        let pairing = &self.pair.pairing;
+        let pair = |(at, disk): (usize, &HeldDisk)| DiskPair {
+            source_uuid: pairing.uuid("source", at),
+            destination_uuid: pairing.uuid("destination", at),
+            capacity_bytes: ByteCount(disk.capacity),
+        };
+        JobSpec {
+            kind: JobKind::Replicate,
+            vm_uuid: vm,
+            generation: GENERATION,
+            vm_migration_id: pairing.id.clone(),
+            receiver: Some(ReceiverAddress {
+                address: args.receiver.ip().to_string(),
+                port: args.receiver.port(),
+                spiffe_id: pairing.name("receiver"),
+            }),
+            disks: self.disks.iter().enumerate().map(pair).collect(),
+            dials: dials(args, Dials::default()),
+            scrub: !args.no_scrub,
         }
-        if kept {
-            let changed = dials(args, status.dials.clone());
-            keeper.engine.set_dials(&pairing.id, status.generation, changed)?;
-        }
-        keeper.put_certificate(
-            &pairing.id,
-            &JobCertificate {
-                generation: status.generation,
-                certificate_pem: self.pair.certificate_pem,
-                authority_pem: self.pair.authority_pem,
-            },
-        )?;
-        let line = serde_json::json!({
-            "ready": true, "control": self.control, "sockets": serving,
-        });
-        Ok(Opened { keeper, line, disks: self.disks })
     }
 }
 

@@ -135,6 +135,9 @@ fn two_commands_replicate_live_disks_and_a_third_hands_them_over() {
     let writer = Writer::start(&sides.path("s0.nbd"), 96 * MIB, Duration::from_millis(1));
     sides.wait_ready();
 
+    let mut follow = replicator();
+    follow.current_dir(sides.folder.path()).args(["ctl", "source/control.sock", "follow"]);
+    assert_eq!(Running::start(follow).line["ready"]["ready"], true);
     let refused = sides.ctl(&["finish"]);
     assert_eq!(refused.status.code(), Some(1));
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
@@ -285,4 +288,34 @@ fn verify_reads_both_sides_again_and_names_what_differs() {
     assert_eq!(report["differences"][0]["offsetBytes"], (7 * MIB).to_string());
     copy.set_len(8 * MIB).unwrap();
     assert!(verify(&local).2.contains("same capacity"));
+}
+
+#[test]
+fn a_disk_written_while_no_source_ran_is_compared_and_sent() {
+    let sides = Sides::new(&[(16 * MIB, 4 * MIB)]);
+    let _receiver = Running::start(sides.receiver_command());
+    let source = Running::start(sides.source_command());
+    sides.wait_ready();
+    assert!(source.end());
+    let write = |byte: u8, offset: u64| {
+        let disk = std::fs::File::options().write(true).open(sides.path("s0.raw")).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&disk, &[byte; 4096], offset).unwrap();
+    };
+    write(1, 3 * MIB);
+    write(2, 11 * MIB);
+    let mut source = Running::start(sides.source_command());
+    sides.wait_ready();
+    let compared = |status: Value| {
+        status["disks"][0]["comparedBytes"].as_str().unwrap().parse::<u64>().unwrap()
+    };
+    assert!(compared(sides.ctl_ok(&["status"])) >= 16 * MIB);
+    source.kill();
+    write(3, 5 * MIB);
+    let mut told = sides.source_command();
+    told.arg("--compare-all");
+    let source = Running::start(told);
+    sides.wait_ready();
+    sides.ctl_ok(&["finish"]);
+    assert!(source.end());
+    sides.assert_equal();
 }

@@ -122,6 +122,23 @@ fn the_status_streams_every_second_and_at_once_when_it_changes() {
 }
 
 #[test]
+fn the_stage_that_is_the_limit_is_named() {
+    let sides = Sides::new(&[(96 * MIB, 96 * MIB)]);
+    let _receiver = Running::start(sides.receiver_command());
+    let mut command = sides.source_command();
+    command.args(["--bytes-per-second-max", "4M"]);
+    let _source = Running::start(command);
+    let limited_by = |limit: &str| sides.ctl_ok(&["status"])["limitedBy"] == limit;
+    wait("the rate limit is the limit", || limited_by("rate-limit"));
+    assert_eq!(sides.ctl_ok(&["status"])["lagSeconds"], Value::Null, "no whole copy yet");
+    sides.ctl_ok(&["dials", "--bytes-per-second-max", "none"]);
+    sides.wait_ready();
+    wait("there is nothing to do", || limited_by("idle"));
+    sides.ctl_ok(&["pause"]);
+    assert_eq!(sides.ctl_ok(&["status"])["limitedBy"], Value::Null);
+}
+
+#[test]
 fn the_page_lists_every_metric() {
     let page =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/metrics.md"));
