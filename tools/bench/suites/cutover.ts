@@ -51,7 +51,7 @@ async function cutOver(bench: Bench, image: Image, disk: string, which: Case, se
 
 export async function measureCutover(bench: Bench): Promise<SuiteResult> {
   // 512 leaves need half a GiB, in a quick run as well.
-  const image = await imageOf('leaves', bench);
+  const image = await imageOf(bench.quick ? 'leaves' : 'small', bench);
   checkFreeSpace(bench.cache, 3 * image.capacityBytes, 'a disk to write to, and two copies');
   const own = bench.folder('cutover');
   const [disk, peersCopy] = [own.file('guest.raw'), own.file('rsync.raw')];

@@ -54,7 +54,7 @@ async function rateDuring<Done>(source: Source, work: () => Promise<Done>): Prom
 
 /** Returns what a reader must know. */
 export async function measureDials(bench: Bench, into: Measurements): Promise<string[]> {
-  const image = await imageOf('large', bench);
+  const image = await imageOf('random', bench);
   checkFreeSpace(bench.cache, 2 * image.capacityBytes, 'a disk to write to, and its copy');
   const own = bench.folder('dials');
   const disk = own.file('guest.raw');
@@ -70,7 +70,7 @@ export async function measureDials(bench: Bench, into: Measurements): Promise<st
       args: ['--replication-rate', '0', ...(bench.quick ? ['--bytes-per-second-max', '80M'] : [])],
     });
     await source.until('the connection', ({ state }) => state === 'running');
-    const guest = { folder, source, seconds: bench.quick ? 1 : 3, regionBytes: image.capacityBytes / 32 };
+    const guest = { folder, source, seconds: bench.quick ? 1 : 2, regionBytes: image.capacityBytes / 16 };
     await measureRound(guest, into);
     const { backgroundComplete } = await source.status();
     if (backgroundComplete)
@@ -128,6 +128,7 @@ export function dialFigures(into: Measurements): Figure[] {
       30,
       '%',
     ),
+    published('beside a copy at dial 50: p99 against dial 0', into.ratios(latency, dialNames[50], dialNames[0]), 'x'),
     published('beside a copy at dial 100: p99 against idle', against(100), 'x'),
     published('beside a copy at dial 100: background against alone', shareAt(100), '%'),
   ];
