@@ -2,7 +2,7 @@
  * `npm run bench -- SUITE…`: figures of the product, each measured several times against its goal and its peers. It prints and
  * writes what it measured; it never fails because of a figure: a bench is not a timed test.
  */
-import { writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -40,6 +40,7 @@ Suites: start, ${Object.keys(dataPlane).join(', ')}, or all (everything but star
   --json FILE          writes everything that was measured
   --publish            writes plots and tables into docs/performance.md and docs/performance/
   --folder DIR         images (kept) and scratch files; by default in the folder for temporary files
+  --forget                 removes the images after every suite: needs less room, takes longer
   --replicator FILE    by default build/replicator
   --lab FILE           by default build/lab
 `;
@@ -66,6 +67,7 @@ const parse = () =>
       json: { type: 'string' },
       publish: { type: 'boolean', default: false },
       folder: { type: 'string', default: join(tmpdir(), 'landfall-bench') },
+      forget: { type: 'boolean', default: false },
       replicator: { type: 'string', default: 'build/replicator' },
       lab: { type: 'string', default: 'build/lab' },
     },
@@ -110,6 +112,7 @@ async function measure(name: string): Promise<SuiteResult> {
     return await suite(bench);
   } finally {
     await bench.close();
+    if (values.forget) rmSync(bench.cache, { recursive: true });
   }
 }
 

@@ -1,7 +1,8 @@
 /** What every suite is given: its options, a folder of its own for each run, and a voice. */
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { endLiving, undoLater } from './processes.ts';
+import { releaseLoopDevices } from './storage.ts';
 
 export interface Bench {
   readonly rounds: number;
@@ -41,7 +42,8 @@ export function openBench(options: BenchOptions): Bench {
   const cache = join(base, 'images');
   mkdirSync(cache, { recursive: true, mode: 0o700 });
   for (const name of readdirSync(base)) {
-    if (name.startsWith(runPrefix) && !existsSync(`/proc/${name.slice(runPrefix.length)}`)) {
+    if (name.startsWith(runPrefix) && !isBench(name.slice(runPrefix.length))) {
+      releaseLoopDevices(join(base, name));
       rmSync(join(base, name), { recursive: true, force: true });
     }
   }
@@ -72,6 +74,15 @@ export function openBench(options: BenchOptions): Bench {
       removeScratch();
     },
   };
+}
+
+/** Whether a bench with this process id runs: the id alone may meanwhile be somebody else's. */
+function isBench(pid: string): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('bench.ts');
+  } catch {
+    return false;
+  }
 }
 
 function existing(program: string): string {

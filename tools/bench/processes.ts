@@ -123,13 +123,11 @@ export interface Ended {
 /** Runs a program to its end and measures it. Throws with its error output when it fails. */
 export async function runTimed(program: string, args: readonly string[]): Promise<Ended> {
   // Bash reads the child's rusage after its end, which Node does not offer.
-  const script = 'TIMEFORMAT="bench-time %3R %3U %3S"; time "$@"';
-  const child = spawn('bash', ['-c', script, 'bash', program, ...args], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const script = 'TIMEFORMAT="bench-time %3R %3U %3S"; time setpriv --pdeathsig KILL "$@"';
+  const timing = ['--pdeathsig', 'KILL', 'bash', '-c', script, 'bash', program, ...args];
+  const child = spawn('setpriv', timing, { stdio: ['ignore', 'pipe', 'pipe'] });
   const ended = track(child);
   const [stdout, stderr] = [collected(child.stdout), collected(child.stderr)];
-  const stopInner = undoLater(() => {
-    for (const pid of childrenOf(child.pid ?? 0)) process.kill(pid, 'SIGKILL');
-  });
   let residentPeakBytes = 0;
   const sampling = setInterval(() => {
     for (const pid of childrenOf(child.pid ?? 0)) {
@@ -138,7 +136,6 @@ export async function runTimed(program: string, args: readonly string[]): Promis
   }, memorySampleMs);
   await ended;
   clearInterval(sampling);
-  stopInner();
   const times = /bench-time (\d+\.\d+) (\d+\.\d+) (\d+\.\d+)\s*$/.exec(stderr());
   if (child.exitCode !== 0 || times === null) {
     throw new Error(`${program} ${args.join(' ')} failed: ${stderr().slice(-2000)}`);

@@ -70,3 +70,14 @@ export function loopDevice(file: string, capacityBytes: number): LoopDevice | { 
   });
   return { path, release };
 }
+
+/** Gives back loop devices on files below `folder`, which a killed bench could not. */
+export function releaseLoopDevices(folder: string): void {
+  const { stdout } = spawnSync('losetup', ['--list', '--noheadings', '--output', 'NAME,BACK-FILE'], {
+    encoding: 'utf8',
+  });
+  for (const line of (stdout ?? '').split('\n')) {
+    const [device, file] = line.trim().split(/\s+/);
+    if (device !== undefined && file?.startsWith(`${folder}/`)) spawnSync('losetup', ['--detach', device]);
+  }
+}

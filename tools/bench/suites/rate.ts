@@ -105,7 +105,7 @@ function judge(into: Measurements, system: string, { samples }: Change): void {
 }
 
 export async function measureRate(bench: Bench): Promise<SuiteResult> {
-  const image = await imageOf('large', bench);
+  const image = await imageOf(bench.quick ? 'large' : 'random', bench);
   checkFreeSpace(bench.cache, copiedBytesMax, 'the part of a copy');
   const into = measurements();
   const systems: readonly (readonly [string, (bench: Bench, image: Image) => Promise<Change>])[] = [

@@ -54,7 +54,7 @@ async function rateDuring<Done>(source: Source, work: () => Promise<Done>): Prom
 
 /** Returns what a reader must know. */
 export async function measureDials(bench: Bench, into: Measurements): Promise<string[]> {
-  const image = await imageOf('random', bench);
+  const image = await imageOf(bench.quick ? 'large' : 'random', bench);
   checkFreeSpace(bench.cache, 2 * image.capacityBytes, 'a disk to write to, and its copy');
   const own = bench.folder('dials');
   const disk = own.file('guest.raw');
