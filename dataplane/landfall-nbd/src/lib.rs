@@ -18,4 +18,4 @@ mod server;
 pub use caller::{about_to_wait, answer_after};
 pub use export::{Export, Extent};
 pub use file::{FileExport, read_cached, read_soon};
-pub use server::Server;
+pub use server::{Server, serve_stream};

@@ -139,7 +139,7 @@ fn admit(shared: &Arc<Shared>, stream: UnixStream) -> io::Result<()> {
     let thread = {
         let (shared, ending) = (Arc::clone(shared), Arc::clone(&ending));
         std::thread::Builder::new().name("nbd-client".into()).spawn(move || {
-            if let Err(error) = serve(&shared, &ending, &stream) {
+            if let Err(error) = converse(&*shared.export, &ending, &stream) {
                 tracing::info!(%error, "an NBD handshake failed");
             }
             let _ = stream.shutdown(Shutdown::Both);
@@ -149,8 +149,15 @@ fn admit(shared: &Arc<Shared>, stream: UnixStream) -> io::Result<()> {
     Ok(())
 }
 
-fn serve(shared: &Shared, ending: &Arc<AtomicBool>, stream: &UnixStream) -> io::Result<()> {
-    let export = &*shared.export;
+/// Serves one client on a stream that is connected already, until it leaves or is turned away.
+pub fn serve_stream(export: &dyn Export, stream: UnixStream) -> io::Result<()> {
+    let result = converse(export, &Arc::default(), &stream);
+    // The only error is that the client has hung up already.
+    let _ = stream.shutdown(Shutdown::Both);
+    result
+}
+
+fn converse(export: &dyn Export, ending: &Arc<AtomicBool>, stream: &UnixStream) -> io::Result<()> {
     let mut output = stream.try_clone()?;
     let mut input = Input::new(stream.try_clone()?);
     stream.set_write_timeout(Some(ANSWER_TIME_MAX))?;

@@ -133,3 +133,34 @@ fn report(verdict: &Verdict, json: bool) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The runner of `dataplane/fuzz` for the one decoder that lives in a program.
+    #[test]
+    fn any_bytes_are_a_receipt_or_a_refusal() {
+        let inputs = [
+            &b""[..],
+            br#"{"format":"landfall-receipt/1","publicKey":"","signature":""}"#,
+            br#"{"format":"landfall-receipt/1","publicKey":"MCowBQYDK2VwAyEA","signature":"AAAA","disks":[{"sourceRoot":"00","n":1e400,"d":-0.0,"u":"\ud800"}]}"#,
+            br#"{"format":"landfall-receipt/2","disks":[[[[{}]]]],"a":18446744073709551615}"#,
+        ];
+        let inputs = inputs.map(<[u8]>::to_vec);
+        let mut mutator = landfall_fuzz::Mutator::new(1);
+        for input in &inputs {
+            assert!(Receipt::read(input).is_err(), "none of them is signed");
+        }
+        for _ in 0..5_000 {
+            let input = mutator.change(&inputs);
+            assert!(Receipt::read(&input).is_err());
+            if let Ok(value) = serde_json::from_slice::<serde_json::Value>(&input)
+                && let Ok(text) = canonical::canonical(&value)
+            {
+                let read: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+                assert_eq!(canonical::canonical(&read).ok(), Some(text), "one form only");
+            }
+        }
+    }
+}
