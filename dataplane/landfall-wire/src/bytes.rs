@@ -66,6 +66,11 @@ impl<'a> Input<'a> {
         Ok(count)
     }
 
+    /// What is left.
+    pub(crate) fn rest(self) -> &'a [u8] {
+        self.rest
+    }
+
     pub(crate) fn end(self) -> Result<(), WireError> {
         if self.rest.is_empty() { Ok(()) } else { Err(WireError::Trailing(self.what)) }
     }

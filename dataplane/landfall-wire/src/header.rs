@@ -1,6 +1,6 @@
 //! The 40-byte header in front of every payload, and the numbers of kinds and flags.
 
-use crate::WireError;
+use crate::{Codec, WireError};
 
 /// Bytes of a header.
 pub const HEADER_LEN: usize = 40;
@@ -23,7 +23,7 @@ pub mod kind {
     pub const HAVE: u8 = 4;
     /// Content of an extent.
     pub const DATA: u8 = 5;
-    /// Reserved: many small extents in one codec block.
+    /// Many small extents, hashed and packed as one block.
     pub const BATCH: u8 = 6;
     /// An extent that was written with zeroes.
     pub const ZERO: u8 = 7;
@@ -72,7 +72,7 @@ pub mod flags {
     pub const HASHED: u8 = 0x04;
     /// The extent is the guest's fresh write, not background.
     pub const FOREGROUND: u8 = 0x08;
-    /// Codec of the payload; 0 = none, the only one in version 1.
+    /// Codec of the content: 0 none, 1 lz4 block, 2 zstd frame.
     pub const CODEC_MASK: u8 = 0x70;
     /// All bits with a meaning.
     pub const KNOWN: u8 = SKIPPABLE | IF_ABSENT | HASHED | FOREGROUND | CODEC_MASK;
@@ -139,8 +139,10 @@ impl Header {
         if header.flags & !flags::KNOWN != 0 || u32_at(36) != 0 {
             return Err(WireError::Invalid("flags"));
         }
-        if header.kind == kind::DATA {
-            header.check_data()?;
+        match header.kind {
+            kind::DATA => header.check_data()?,
+            kind::BATCH => header.check_content()?,
+            _ => {}
         }
         Ok(header)
     }
@@ -151,17 +153,31 @@ impl Header {
     }
 
     fn check_data(&self) -> Result<(), WireError> {
-        limit("extent", self.raw, RAW_LEN_MAX)?;
+        self.check_content()?;
         let prefix = if self.hashed() { 32 } else { 0 };
-        if self.raw == 0 || self.len != self.raw + prefix {
+        // Packed content is shorter, else it is sent as it is.
+        let fits = match Codec::from_flags(self.flags)? {
+            Codec::None => self.len == self.raw + prefix,
+            _ => self.len > prefix && self.len < self.raw + prefix,
+        };
+        if !fits {
             return Err(WireError::Invalid("data length"));
         }
-        if self.flags & flags::CODEC_MASK != 0 {
-            return Err(WireError::Invalid("codec"));
+        if self.off.is_multiple_of(ALIGNMENT) {
+            Ok(())
+        } else {
+            Err(WireError::Invalid("alignment"))
         }
-        let aligned =
-            self.off.is_multiple_of(ALIGNMENT) && u64::from(self.raw).is_multiple_of(ALIGNMENT);
-        if aligned { Ok(()) } else { Err(WireError::Invalid("alignment")) }
+    }
+
+    /// What content unpacks to is known, and bounded, before memory is taken for it.
+    fn check_content(&self) -> Result<(), WireError> {
+        limit("extent", self.raw, RAW_LEN_MAX)?;
+        Codec::from_flags(self.flags)?;
+        if self.raw == 0 || !u64::from(self.raw).is_multiple_of(ALIGNMENT) {
+            return Err(WireError::Invalid("content length"));
+        }
+        Ok(())
     }
 }
 

@@ -9,6 +9,12 @@ const ID_LEN_MAX: usize = 128;
 
 /// Bits of optional features. Those both sides have are in force.
 pub mod features {
+    /// DATA and BATCH may be packed with lz4.
+    pub const CODEC_LZ4: u64 = 1;
+    /// DATA and BATCH may be packed with zstd.
+    pub const CODEC_ZSTD: u64 = 1 << 1;
+    /// BATCH: many small extents in one frame.
+    pub const BATCH: u64 = 1 << 2;
     /// WANT and HASHES of leaves that are read from the disk again, past the page cache.
     pub const REREAD: u64 = 1 << 3;
 }

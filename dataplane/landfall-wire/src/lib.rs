@@ -1,16 +1,20 @@
 //! Frame codec of the wire protocol `mig/1`, encoded and decoded by hand.
 //!
-//! This crate must not do I/O, keep state or decide anything: it turns bytes into checked
+//! This crate must not do I/O or decide anything, and keeps no state but a codec's memory: it turns bytes into checked
 //! values and back. Every length is checked before memory is reserved for it.
 //! Start reading in `header.rs`; `messages.rs` and `hello.rs` hold the payloads.
 
+mod batch;
 mod bytes;
+mod codec;
 mod error;
 mod have;
 mod header;
 mod hello;
 mod messages;
 
+pub use batch::{BATCH_ENTRY_LEN, BATCH_EXTENTS_MAX, BatchList};
+pub use codec::{Codec, Packer, Unpacker, packed_len_max};
 pub use error::WireError;
 pub use have::{HAVE_UNITS_PER_FRAME, HavePage};
 pub use header::{

@@ -33,6 +33,17 @@ fn have() -> HavePage {
     page
 }
 
+fn packed(codec: Codec) -> Header {
+    let flags = flags::HASHED | codec.flags();
+    Header { flags, disk: 1, off: 65_536, raw: 512, ..header(kind::DATA) }
+}
+
+/// 512 times 0x5a as one literal and a match: the block any lz4 decoder reads.
+fn lz4_content() -> Vec<u8> {
+    let block = [0x1f, 0x5a, 0x01, 0x00, 0xff, 0xe8, 0x50, 0x5a, 0x5a, 0x5a, 0x5a, 0x5a];
+    [&[0xcd; 32][..], &block[..]].concat()
+}
+
 fn frames() -> Vec<(&'static str, Vec<u8>)> {
     let root = DiskRoot { complete: true, root: [0xab; 32] };
     let ack = HelloAck {
@@ -51,6 +62,14 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
         ..header(kind::DATA)
     };
     let content = [&[0xcd; 32][..], &[0x5a; 512][..]].concat();
+    let batch = Header {
+        flags: flags::HASHED | flags::FOREGROUND,
+        disk: 1,
+        raw: 1536,
+        ..header(kind::BATCH)
+    };
+    let list = BatchList { extents: vec![(4096, 512), (1 << 20, 1024)] };
+    let batch_content = [&list.encode()[..], &[0xcd; 32][..], &[0x5a; 1536][..]].concat();
     let zero = Header { disk: 1, off: 1 << 20, ..header(kind::ZERO) };
     let error = ErrorMessage { code: ErrorCode::Stale, value: 8, text: "too late".into() };
     let want = Want { kind: HashKind::Units, first: 256, count: 256 };
@@ -63,6 +82,8 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
         ("resume", frame_bytes(header(kind::RESUME), &[])),
         ("have_runs", frame_bytes(header(kind::HAVE), &have().encode())),
         ("data", frame_bytes(data, &content)),
+        ("data_lz4", frame_bytes(packed(Codec::Lz4), &lz4_content())),
+        ("batch", frame_bytes(batch, &batch_content)),
         ("zero", frame_bytes(zero, &Run { length: 1 << 30 }.encode())),
         ("hole", frame_bytes(Header { kind: kind::HOLE, ..zero }, &Run { length: 512 }.encode())),
         ("ack", frame_bytes(header(kind::ACK), &numbers.encode())),
@@ -119,4 +140,11 @@ fn golden_headers_decode_to_what_was_encoded() {
     }
     assert_eq!(Hello::decode(&hello().encode()).unwrap(), hello());
     assert_eq!(HavePage::decode(&have().encode()).unwrap(), have());
+}
+
+#[test]
+fn packed_golden_content_unpacks() {
+    let mut out = [0; 512];
+    Unpacker::default().unpack(Codec::Lz4, &lz4_content()[32..], &mut out).unwrap();
+    assert_eq!(out, [0x5a; 512]);
 }
