@@ -112,6 +112,11 @@ impl Buffer {
         &mut self.memory_mut()[CONTENT_AT..][..len]
     }
 
+    /// Content at an aligned place.
+    pub(crate) fn content(&self, len: usize) -> &[u8] {
+        &self.memory().bytes()[CONTENT_AT..][..len]
+    }
+
     fn memory(&self) -> &Memory {
         self.memory.as_ref().expect("held until it is dropped")
     }

@@ -106,7 +106,9 @@ fn a_kill_in_the_middle_of_the_first_copy_compares_nothing_that_was_not_written(
     world.restart_source();
     world.source.set_dials(&job_id(), 1, Dials::default()).unwrap();
     let status = world.ready();
-    assert_eq!(status.disks[0].compared_bytes.0, REGION);
+    // The written region, and at most the one that was on its way while the log was cleared.
+    let compared = status.disks[0].compared_bytes.0;
+    assert!((REGION..=2 * REGION).contains(&compared), "{compared}");
     let again = (status.disks[0].sent_bytes.0 + sent).saturating_sub(TOTAL);
     assert!(again <= 64 * MIB, "{again} bytes were sent again");
     world.hand_over(1);

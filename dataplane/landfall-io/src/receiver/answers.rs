@@ -13,6 +13,7 @@ use landfall_wire::{
 
 use super::session::Refusal;
 use super::{Destination, Receiver, start_ticking};
+use crate::buffers::Pool;
 use crate::fault;
 
 const HASH_EVERY: Duration = Duration::from_millis(250);
@@ -24,11 +25,12 @@ const HASHES_PER_TICK: usize = 256;
 pub(super) fn start_hashing(receiver: &Arc<Receiver>) {
     start_ticking(receiver, "lf-hash", HASH_EVERY, |receiver| {
         crate::priority::set_nice(19);
-        let mut buf = vec![0; CHUNK as usize];
+        let mut buffer = Pool::new(1).take();
+        let buf = buffer.content_mut(CHUNK as usize);
         for disk in receiver.open_destinations() {
             let mut from = 0;
             for _ in 0..HASHES_PER_TICK {
-                match disk.hash_next(from, false, &mut buf) {
+                match disk.hash_next(from, false, buf) {
                     Ok(Some(leaf)) => from = leaf + 1,
                     Ok(None) => break,
                     Err(error) => {
@@ -64,9 +66,10 @@ pub(super) fn hashes(disk: &Destination, want: Want) -> io::Result<Hashes> {
 
 /// Until every chunk has its hash, those that other threads are reading included.
 fn hash_all(disk: &Destination) -> io::Result<()> {
-    let mut buf = vec![0; CHUNK as usize];
+    let mut buffer = Pool::new(1).take();
+    let buf = buffer.content_mut(CHUNK as usize);
     loop {
-        while disk.hash_next(0, true, &mut buf)?.is_some() {}
+        while disk.hash_next(0, true, buf)?.is_some() {}
         if disk.book.lock().expect("book").tree().fresh() {
             return Ok(());
         }

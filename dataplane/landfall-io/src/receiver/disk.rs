@@ -13,6 +13,7 @@ use landfall_core::{CHUNK, Extent, UNIT};
 
 use super::tree_file::TreeFile;
 use crate::Result;
+use crate::buffers::Pool;
 use crate::clock::now_ns;
 use crate::disk_file::DiskFile;
 use crate::fault;
@@ -168,7 +169,8 @@ impl Destination {
         let units = capacity.div_ceil(UNIT);
         let end = first.saturating_add(count).min(units);
         let mut hashes = Vec::with_capacity((end - first.min(end)) as usize);
-        let mut buf = vec![0; CHUNK as usize];
+        let mut buffer = Pool::new(1).take();
+        let buf = buffer.content_mut(CHUNK as usize);
         let mut at = first * UNIT;
         if end > first {
             let compared = (end * UNIT).min(capacity) - at;

@@ -17,11 +17,22 @@ pub(super) fn carry_out(
     lane: &Arc<LaneState>,
     item: &Item,
 ) -> Result<bool, Refusal> {
-    let (header, payload) = (&item.header, item.buffer.payload());
+    let (header, payload) = (&item.header, item.payload());
     match header.kind {
         kind::DATA => {
             let (disk, extent) = target(receiver, session, header, header.raw.into())?;
             disk.apply_data(extent, item.content())?;
+            Ok(true)
+        }
+        kind::BATCH => {
+            let mut rest = item.content();
+            for (off, len) in &item.batch.extents {
+                let header = Header { off: *off, ..*header };
+                let (disk, extent) = target(receiver, session, &header, (*len).into())?;
+                let (content, later) = rest.split_at(*len as usize);
+                disk.apply_data(extent, content)?;
+                rest = later;
+            }
             Ok(true)
         }
         kind::ZERO | kind::HOLE => {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc::{Receiver as Queue, SyncSender, sync_channel};
 
-use landfall_wire::{Header, flags, kind};
+use landfall_wire::{BatchList, Codec, Header, Unpacker, features, flags, kind};
 
 use super::Receiver;
 use super::frames::carry_out;
@@ -16,21 +16,34 @@ use crate::buffers::{Buffer, Pool};
 use crate::link::{Link, LinkReader};
 use crate::tls::Secured;
 
-/// Buffers of a connection: one being read, one being written, the rest wait. Nine connections
-/// hold 54 MiB at most.
-const BUFFERS: usize = 6;
+/// Buffers of a connection: one being read, one it is unpacked to, one being written, the rest
+/// wait. Nine connections hold 63 MiB at most.
+const BUFFERS: usize = 7;
 
 /// A frame on its way from the reading to the writing thread.
 pub(super) struct Item {
     pub(super) header: Header,
-    pub(super) buffer: Buffer,
+    /// The payload, or the content where that was packed.
+    buffer: Buffer,
+    unpacked: bool,
+    /// Where the content of a batch belongs; of other frames it is empty.
+    pub(super) batch: BatchList,
 }
 
 impl Item {
-    /// Content of a DATA frame.
+    /// The payload of a frame without content.
+    pub(super) fn payload(&self) -> &[u8] {
+        self.buffer.payload()
+    }
+
+    /// Content of a DATA or BATCH frame.
     pub(super) fn content(&self) -> &[u8] {
-        let payload = self.buffer.payload();
-        if self.header.hashed() { &payload[32..] } else { payload }
+        if self.unpacked {
+            return self.buffer.content(self.header.raw as usize);
+        }
+        let head = if self.batch.extents.is_empty() { 0 } else { self.batch.encoded_len() };
+        let hash = if self.header.hashed() { 32 } else { 0 };
+        &self.buffer.payload()[head + hash..]
     }
 }
 
@@ -110,6 +123,7 @@ fn read_frames(
     items: SyncSender<Item>,
 ) -> Result<(), Ended> {
     let pool = Pool::new(BUFFERS);
+    let mut unpacker = Unpacker::default();
     loop {
         let header = reader.header().map_err(Ended::Io)?;
         if session.closed.load(SeqCst) {
@@ -120,10 +134,10 @@ fn read_frames(
         }
         let mut buffer = pool.take();
         reader.payload(&header, &mut buffer).map_err(Ended::Io)?;
-        let item = Item { header, buffer };
-        if header.kind == kind::DATA {
-            check_content(&item)?;
-        }
+        let item = match header.kind {
+            kind::DATA | kind::BATCH => checked(session, header, buffer, &pool, &mut unpacker)?,
+            _ => Item { header, buffer, unpacked: false, batch: BatchList::default() },
+        };
         let last = header.kind == kind::BYE;
         if items.send(item).is_err() || last {
             return Ok(());
@@ -131,10 +145,48 @@ fn read_frames(
     }
 }
 
-fn check_content(item: &Item) -> Result<(), Refusal> {
-    let fits = !item.header.hashed()
-        || landfall_core::tree::hash(item.content()) == item.buffer.payload()[..32];
-    if fits { Ok(()) } else { Err(Refusal::protocol("the content does not fit its hash")) }
+/// Unpacks content and checks it against its hash.
+fn checked(
+    session: &Session,
+    header: Header,
+    buffer: Buffer,
+    pool: &Pool,
+    unpacker: &mut Unpacker,
+) -> Result<Item, Refusal> {
+    let codec = Codec::from_flags(header.flags)?;
+    let batched = header.kind == kind::BATCH;
+    let needed = codec.feature() | if batched { features::BATCH } else { 0 };
+    if session.features & needed != needed {
+        return Err(Refusal::protocol("a feature that was not agreed on"));
+    }
+    let payload = buffer.payload();
+    let (batch, rest) = match batched {
+        true => BatchList::decode(payload, header.raw)?,
+        false => (BatchList::default(), payload),
+    };
+    let hash_len = if header.hashed() { 32 } else { 0 };
+    let (hash, packed) = rest
+        .split_at_checked(hash_len)
+        .ok_or_else(|| Refusal::protocol("content shorter than its hash"))?;
+    let hash: Option<[u8; 32]> = hash.try_into().ok();
+    let raw = header.raw as usize;
+    let mut item = if codec == Codec::None {
+        if packed.len() != raw {
+            return Err(Refusal::protocol("the length of the content is another"));
+        }
+        Item { header, buffer, unpacked: false, batch }
+    } else {
+        let mut content = pool.take();
+        unpacker.unpack(codec, packed, content.content_mut(raw))?;
+        Item { header, buffer: content, unpacked: true, batch }
+    };
+    item.header.flags &= !flags::CODEC_MASK;
+    match hash {
+        Some(hash) if landfall_core::tree::hash(item.content()) != hash => {
+            Err(Refusal::protocol("the content does not fit its hash"))
+        }
+        _ => Ok(item),
+    }
 }
 
 /// Carries frames out in the order of their numbers.

@@ -19,6 +19,10 @@ use crate::link::{Frame, Link, PING_EVERY};
 /// what is being read) and covers two flushes at over 1 GB/s.
 const WINDOW_BYTES: u64 = 48 << 20;
 
+/// What this receiver can do beyond the version.
+const FEATURES: u64 =
+    features::CODEC_LZ4 | features::CODEC_ZSTD | features::BATCH | features::REREAD;
+
 /// Why a peer is sent away.
 pub(super) struct Refusal {
     code: ErrorCode,
@@ -64,6 +68,8 @@ pub(super) struct LaneState {
 /// One session: all connections of one source in one epoch.
 pub(super) struct Session {
     hello: Hello,
+    /// Features both sides have.
+    pub(super) features: u64,
     pub(super) epoch: u32,
     pub(super) disks: Vec<Arc<Destination>>,
     lanes: Mutex<Vec<Arc<LaneState>>>,
@@ -149,7 +155,7 @@ pub(super) fn begin(
         return Err(Refusal::protocol("the first frame is HELLO"));
     }
     let hello = Hello::decode(payload)?;
-    let Some((protocol, features)) = negotiate(&hello, features::REREAD) else {
+    let Some((protocol, features)) = negotiate(&hello, FEATURES) else {
         let text = format!("this side speaks versions {PROTOCOL_MIN} to {PROTOCOL_MAX}");
         return Err(Refusal::new(ErrorCode::Version, PROTOCOL_MAX.into(), text));
     };
@@ -242,6 +248,7 @@ impl Receiver {
             }
         }
         let session = Arc::new(Session {
+            features: hello.features & FEATURES,
             hello,
             epoch,
             disks,

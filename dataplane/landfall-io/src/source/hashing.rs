@@ -10,6 +10,7 @@ use landfall_core::CHUNK;
 use super::cutover::Cutover;
 use super::disk::SourceDiskIo;
 use super::job::Job;
+use crate::buffers::Pool;
 
 /// Chunks hashed per second and disk while the guest runs: 256 MiB/s at most.
 const HASHES_PER_TURN: usize = 256;
@@ -17,14 +18,15 @@ const TURN: Duration = Duration::from_secs(1);
 
 /// The job's hashing thread.
 pub(super) fn run(job: &Arc<Job>, cutover: &Arc<Cutover>) {
-    let mut buf = vec![0; CHUNK as usize];
+    let mut buffer = Pool::new(1).take();
+    let buf = buffer.content_mut(CHUNK as usize);
     while !job.stopped() && !cutover.done() {
         let hurries = cutover.hurries();
         job.step_back(hurries);
         for disk in &job.disks {
             let mut from = 0;
             for _ in 0..HASHES_PER_TURN {
-                match hash_next(&disk.disk, from, &mut buf) {
+                match hash_next(&disk.disk, from, buf) {
                     Ok(Some(leaf)) => from = leaf + 1,
                     Ok(None) => break,
                     Err(error) => {
@@ -45,7 +47,7 @@ pub(super) fn hash_next(disk: &SourceDiskIo, from: u64, buf: &mut [u8]) -> io::R
         let Some(leaf) = book.next_stale(from) else { return Ok(None) };
         book.tree_mut().begin(leaf)
     };
-    let read = hashing.read(buf, |part, off| disk.file.read(part, off));
+    let read = hashing.read(buf, |part, off| disk.file.read_once(part, off));
     let mut book = disk.book.lock().expect("book");
     match read {
         Ok(taken) => {

@@ -88,6 +88,8 @@ pub(super) struct Job {
     pub(super) pace: Mutex<Pace>,
     pub(super) remote_stale_chunks: AtomicU32,
     pub(super) stages: JobStages,
+    /// Whether the codec was chosen by a person and stays.
+    pub(super) codec_fixed: AtomicBool,
     pub(super) verification: Mutex<Option<Verification>>,
     pub(super) watch: Watch,
     pub(super) threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
@@ -129,6 +131,7 @@ impl Job {
             pace: Mutex::new(Pace::default()),
             remote_stale_chunks: AtomicU32::new(0),
             stages: JobStages::default(),
+            codec_fixed: AtomicBool::new(false),
             verification: Mutex::new(None),
             watch: Watch::default(),
             threads: Mutex::new(Vec::new()),

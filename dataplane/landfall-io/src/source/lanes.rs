@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::time::Duration;
 
+use landfall_core::inflight::Ticket;
 use landfall_core::sending::Sent;
 use landfall_core::source::Pick;
 use landfall_core::tree::{Hash, Taken, hash};
@@ -14,10 +15,12 @@ use landfall_wire::{
     Ack, ErrorMessage, HASHES_MAX, HEADER_LEN, HashKind, Hashes, Header, Run, Want, flags, kind,
 };
 
+use super::batch;
 use super::cutover::Cutover;
 use super::job::{Job, JobDiskIo};
+use super::packing::{Packed, Packing};
 use super::session::{Room, Session, error_code};
-use crate::buffers::Pool;
+use crate::buffers::{Buffer, Pool};
 use crate::clock::now_ns;
 use crate::disk_file::is_zero;
 use crate::link::{Frame, Link, LinkReader, invalid};
@@ -35,27 +38,28 @@ const COMPARES_OUT: u32 = 8;
 
 /// Sends foreground and the steps of the hand-over until the session ends.
 pub(super) fn send_prio(job: &Arc<Job>, cutover: &Arc<Cutover>, session: &Arc<Session>) {
-    let mut buffer = Pool::new(1).take();
-    let buf = buffer.content_mut(CHUNK as usize);
+    let mut scratch = Scratch::new();
     while !session.ended() {
         job.step_back(cutover.hurries());
         let paused = job.control.lock().expect("control").keeps_still();
         let mut busy = false;
         let mut tried = !paused;
-        let outcome = cutover.step(job, session, buf).and_then(|stepped| {
-            busy = stepped;
-            for index in 0..job.disks.len() {
-                if !paused
-                    && job.foreground_turn(cutover.hurries())
-                    && let Some(room) = session.reserve(PRIO)
-                {
-                    busy |= send_foreground(job, session, index, room, buf)?;
-                } else {
-                    tried = false;
+        let outcome = cutover
+            .step(job, session, scratch.buffer.content_mut(CHUNK as usize))
+            .and_then(|stepped| {
+                busy = stepped;
+                for index in 0..job.disks.len() {
+                    if !paused
+                        && job.foreground_turn(cutover.hurries())
+                        && let Some(room) = session.reserve(PRIO)
+                    {
+                        busy |= send_foreground(job, session, index, room, &mut scratch)?;
+                    } else {
+                        tried = false;
+                    }
                 }
-            }
-            Ok(())
-        });
+                Ok(())
+            });
         if let Err(error) = outcome {
             session.end(error.to_string());
         }
@@ -75,29 +79,88 @@ fn send_foreground(
     session: &Session,
     index: usize,
     room: Room<'_>,
-    buf: &mut [u8],
+    scratch: &mut Scratch,
 ) -> io::Result<bool> {
     let disk = &job.disks[index];
-    let pick = disk.disk.book.lock().expect("book").pick_foreground(CHUNK);
-    let Some(pick) = pick else { return Ok(false) };
-    let bytes = send_extent(job, session, (PRIO, index), pick, room, buf)?;
+    let next = || disk.disk.book.lock().expect("book").pick_foreground(CHUNK);
+    let mut small: Vec<Pick> = Vec::new();
+    let mut long = None;
+    while batch::has_room(&small) {
+        match next() {
+            Some(pick) if pick.extent.len <= batch::PIECE_MAX && session.batches() => {
+                small.push(pick);
+            }
+            other => {
+                long = other;
+                break;
+            }
+        }
+    }
+    if small.is_empty() && long.is_none() {
+        return Ok(false);
+    }
+    let mut room = Some(room);
+    let mut bytes = 0;
+    if small.len() == 1 {
+        let room = room.take().expect("not used yet");
+        bytes += send_extent(job, session, (PRIO, index), small[0], room, scratch)?;
+    } else if !small.is_empty() {
+        let room = room.take().expect("not used yet");
+        bytes += batch::send(job, session, index, small, room, scratch)?;
+    }
+    if let Some(pick) = long {
+        // A batch is a fraction of an extent: the little it takes beside one is nobody's harm.
+        let room = room.or_else(|| session.reserve(PRIO));
+        match room {
+            Some(room) => {
+                bytes += send_extent(job, session, (PRIO, index), pick, room, scratch)?;
+            }
+            None => disk.disk.book.lock().expect("book").cancel(pick.ticket),
+        }
+    }
     job.foreground.add(bytes);
     job.charge_foreground(bytes);
     Ok(true)
 }
 
+/// What a sending thread works with.
+pub(super) struct Scratch {
+    pub(super) buffer: Buffer,
+    pub(super) packing: Packing,
+}
+
+impl Scratch {
+    fn new() -> Self {
+        Self { buffer: Pool::new(1).take(), packing: Packing::default() }
+    }
+}
+
+/// A source disk cannot be read: what was picked is to be sent another time, and the session
+/// ends with the reason.
+pub(super) fn source_failed(
+    disk: &JobDiskIo,
+    session: &Session,
+    picks: &[Pick],
+    error: io::Error,
+) -> io::Error {
+    let mut book = disk.disk.book.lock().expect("book");
+    picks.iter().for_each(|pick| book.cancel(pick.ticket));
+    drop(book);
+    session.end_with("SOURCE_STORAGE_FAILED", format!("A source disk cannot be read: {error}"));
+    error
+}
+
 /// Compares, then copies, until the session ends. Several threads do so, more than there are
 /// connections: while some wait for a connection others read and hash.
 pub(super) fn send_bulk(job: &Arc<Job>, cutover: &Arc<Cutover>, session: &Arc<Session>) {
-    let mut buffer = Pool::new(1).take();
-    let buf = buffer.content_mut(CHUNK as usize);
+    let mut scratch = Scratch::new();
     while !session.ended() {
         job.step_back(cutover.hurries());
         let paused = job.control.lock().expect("control").keeps_still();
         let outcome = match paused {
             true => Ok(false),
-            false => compare(job, session, buf)
-                .and_then(|busy| Ok(busy || send_background(job, session, buf)?)),
+            false => compare(job, session, &mut scratch)
+                .and_then(|busy| Ok(busy || send_background(job, session, &mut scratch)?)),
         };
         match outcome {
             Ok(true) => {}
@@ -112,7 +175,7 @@ pub(super) fn send_bulk(job: &Arc<Job>, cutover: &Arc<Cutover>, session: &Arc<Se
 }
 
 /// One step of background: a hole, or an extent with content.
-fn send_background(job: &Job, session: &Session, buf: &mut [u8]) -> io::Result<bool> {
+fn send_background(job: &Job, session: &Session, scratch: &mut Scratch) -> io::Result<bool> {
     let next = job.disks.iter().enumerate().find_map(|(index, disk)| {
         let at = disk.disk.book.lock().expect("book").peek_background()?;
         Some((index, disk, at))
@@ -126,7 +189,7 @@ fn send_background(job: &Job, session: &Session, buf: &mut [u8]) -> io::Result<b
     }
     let pick = disk.disk.book.lock().expect("book").pick_background(max);
     let Some(pick) = pick else { return Ok(true) };
-    let bytes = send_extent(job, session, (BULK, index), pick, room, buf)?;
+    let bytes = send_extent(job, session, (BULK, index), pick, room, scratch)?;
     job.background.add(bytes);
     job.bucket.lock().expect("bucket").take(bytes);
     Ok(true)
@@ -173,7 +236,7 @@ fn send_hole(job: &Job, session: &Session, index: usize, max: u64) -> io::Result
     let run = Run { length: pick.extent.len }.encode();
     let mut frame = Frame::new(kind::HOLE, session.epoch, &run).disk(index);
     frame.header.off = pick.extent.off;
-    send_frames(job, session, (BULK, index), pick, &[frame], 0)?;
+    send_frames(job, session, (BULK, index), &[(pick.ticket, 0)], &[frame])?;
     disk.skipped.fetch_add(pick.extent.len, Relaxed);
     Ok(true)
 }
@@ -186,11 +249,11 @@ fn send_extent(
     (lane, index): (usize, usize),
     pick: Pick,
     room: Room<'_>,
-    buf: &mut [u8],
+    scratch: &mut Scratch,
 ) -> io::Result<u64> {
     let disk = &job.disks[index];
     let extent = pick.extent;
-    let buf = &mut buf[..extent.len as usize];
+    let buf = scratch.buffer.content_mut(extent.len as usize);
     let whole = extent.whole(CHUNK, disk.disk.file.capacity());
     let hashing = (!whole.is_empty()).then(|| {
         let mut book = disk.disk.book.lock().expect("book");
@@ -198,11 +261,11 @@ fn send_extent(
     });
     let start = now_ns();
     if let Err(error) = disk.disk.file.read_once(buf, extent.off) {
-        let mut book = disk.disk.book.lock().expect("book");
-        hashing.into_iter().for_each(|hashing| book.tree_mut().abandon(hashing));
-        book.cancel(pick.ticket);
-        session.end_with("SOURCE_STORAGE_FAILED", format!("A source disk cannot be read: {error}"));
-        return Err(error);
+        {
+            let mut book = disk.disk.book.lock().expect("book");
+            hashing.into_iter().for_each(|hashing| book.tree_mut().abandon(hashing));
+        }
+        return Err(source_failed(disk, session, &[pick], error));
     }
     disk.stages.read.passed(start, extent.len);
     let start = now_ns();
@@ -218,6 +281,12 @@ fn send_extent(
     }
     let runs: Vec<[u8; 8]> =
         pieces.iter().map(|piece| Run { length: piece.len as u64 }.encode()).collect();
+    scratch.packing.begin();
+    let mut pack = |piece: &Piece| {
+        let content = (!piece.zero).then(|| &buf[piece.range()])?;
+        scratch.packing.pack(job, session, index, content)
+    };
+    let packed: Vec<Packed> = pieces.iter().map(&mut pack).collect();
     let mark = if lane == PRIO { flags::FOREGROUND } else { 0 };
     let mut content = 0;
     let mut frames = Vec::with_capacity(pieces.len());
@@ -235,24 +304,28 @@ fn send_extent(
             Frame { header, prefix: &[], payload: &runs[at] }
         } else {
             content += piece.len as u64;
-            let flags = mark | flags::HASHED;
+            let (codec, payload) = match &packed[at] {
+                Some((codec, range)) => (codec.flags(), scratch.packing.packed(range)),
+                None => (0, &buf[piece.range()]),
+            };
+            let flags = mark | flags::HASHED | codec;
             let header = Header { kind: kind::DATA, flags, raw: piece.len as u32, ..base };
-            Frame { header, prefix: &hashes[at], payload: &buf[piece.range()] }
+            Frame { header, prefix: &hashes[at], payload }
         });
     }
     disk.skipped.fetch_add(extent.len - content, Relaxed);
     room.sent(content);
-    send_frames(job, session, (lane, index), pick, &frames, content)?;
+    send_frames(job, session, (lane, index), &[(pick.ticket, content)], &frames)?;
     Ok(content)
 }
 
-fn send_frames(
+/// Sends frames that carry these extents, each with its bytes of content.
+pub(super) fn send_frames(
     job: &Job,
     session: &Session,
     (lane, index): (usize, usize),
-    pick: Pick,
+    extents: &[(Ticket, u64)],
     frames: &[Frame<'_>],
-    bytes: u64,
 ) -> io::Result<()> {
     let start = now_ns();
     let taken = match lane {
@@ -260,12 +333,18 @@ fn send_frames(
         _ => Some(session.bulk.take().ok_or(io::ErrorKind::ConnectionAborted)?),
     };
     let link = taken.as_deref().unwrap_or(&session.prio);
-    let sent = Sent { disk: index, ticket: pick.ticket, bytes, at_ns: now_ns() };
-    link.send(frames, |queue| queue.completes(sent))?;
+    let at_ns = now_ns();
+    link.send(frames, |queue| {
+        for (ticket, bytes) in extents {
+            queue.completes(Sent { disk: index, ticket: *ticket, bytes: *bytes, at_ns });
+        }
+    })?;
     drop(taken);
     let disk = &job.disks[index];
+    let bytes = extents.iter().map(|(_, bytes)| bytes).sum();
     disk.stages.send.passed(start, bytes);
-    let wire = bytes + frames.iter().map(|f| (HEADER_LEN + f.prefix.len()) as u64).sum::<u64>();
+    let len = |frame: &Frame<'_>| (HEADER_LEN + frame.prefix.len() + frame.payload.len()) as u64;
+    let wire = frames.iter().map(len).sum();
     disk.sent.fetch_add(bytes, Relaxed);
     disk.wire.fetch_add(wire, Relaxed);
     job.wire.add(wire);
@@ -308,11 +387,11 @@ fn pieces(extent: Extent, buf: &[u8]) -> Vec<Piece> {
 }
 
 /// One step of comparison: an answer that came, or the next question.
-fn compare(job: &Job, session: &Session, buf: &mut [u8]) -> io::Result<bool> {
+fn compare(job: &Job, session: &Session, scratch: &mut Scratch) -> io::Result<bool> {
     let answer = session.answers.lock().expect("answers").pop_front();
     if let Some((index, hashes)) = answer {
         let disk = job.disks.get(index).ok_or(io::ErrorKind::InvalidData)?;
-        compare_units(disk, &hashes, buf)?;
+        compare_units(disk, &hashes, scratch.buffer.content_mut(CHUNK as usize))?;
         session.wants_out.fetch_sub(1, SeqCst);
         return Ok(true);
     }

@@ -4,6 +4,7 @@
 //! the process, `job.rs` what a job knows, `session.rs` its connections, `lanes.rs` what is sent on
 //! them, `cutover.rs` the hand-over.
 
+mod batch;
 mod book;
 mod bulk;
 mod cutover;
@@ -16,6 +17,7 @@ mod kept;
 mod lanes;
 mod metrics;
 mod pace;
+mod packing;
 mod reread;
 mod scrub;
 mod session;

@@ -26,13 +26,16 @@ use super::{pace, scrub};
 use crate::link::{Frame, Link, LinkReader, PING_EVERY, invalid};
 use crate::tls::Secured;
 
+/// What this source can do beyond the version.
+const FEATURES: u64 =
+    features::CODEC_LZ4 | features::CODEC_ZSTD | features::BATCH | features::REREAD;
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(2);
 /// Threads that read and hash beside those that hold a connection: reads under way while the
 /// connections are busy. Each has one buffer.
-const READERS_AHEAD: usize = 2;
+pub(super) const READERS_AHEAD: usize = 2;
 
 /// One set of connections.
 pub(super) struct Session {
@@ -102,6 +105,11 @@ impl Session {
             windows[lane].take(CHUNK);
             Room { session: self, lane, bytes: CHUNK }
         })
+    }
+
+    /// Whether the receiver takes many small extents in one frame.
+    pub(super) fn batches(&self) -> bool {
+        self.features & features::BATCH != 0
     }
 
     /// Bytes need no room any more.
@@ -331,7 +339,7 @@ fn hello(job: &Job, session: u64) -> Hello {
     Hello {
         protocol_min: PROTOCOL_MIN,
         protocol_max: PROTOCOL_MAX,
-        features: features::REREAD,
+        features: FEATURES,
         lane: Lane::Prio,
         session,
         generation: control.spec.generation,

@@ -13,6 +13,7 @@ use landfall_api::{
 use landfall_core::converge::Distinct;
 use landfall_core::source::SourceDisk;
 use landfall_nbd::Export;
+use landfall_wire::Codec;
 
 use super::book::Book;
 use super::cutover::{self, Cutover};
@@ -411,6 +412,15 @@ impl SourceVm {
             self.keep(&self.inner())
         })
         .map(|status| status.dials)
+    }
+
+    /// Fixes the codec of the running job, or lets it be chosen by what pays (`None`). It is not
+    /// kept: after a restart the choice is free again.
+    pub fn set_codec(&self, id: &Id, generation: u64, codec: Option<Codec>) -> Result<JobStatus> {
+        self.command(id, generation, |job| {
+            job.set_codec(codec);
+            Ok(())
+        })
     }
 
     /// Pauses both lanes; the connection stays.
