@@ -169,7 +169,14 @@ impl DiskFile {
             return Ok(Some(at as u64));
         }
         let error = io::Error::last_os_error();
-        if error.raw_os_error() == Some(libc::ENXIO) { Ok(None) } else { Err(error) }
+        match error.raw_os_error() {
+            Some(libc::ENXIO) => Ok(None),
+            // A block device knows no holes: everything is data.
+            Some(libc::EINVAL | libc::EOPNOTSUPP) => {
+                Ok((whence == libc::SEEK_DATA && off < self.capacity).then_some(off))
+            }
+            _ => Err(error),
+        }
     }
 
     /// Makes a range read as zeroes and gives its space back where possible.

@@ -45,6 +45,10 @@ impl FileExport {
         }
         match io::Error::last_os_error() {
             error if error.raw_os_error() == Some(libc::ENXIO) => Ok(None),
+            // A block device knows no holes: everything is data.
+            error if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {
+                Ok((whence == libc::SEEK_DATA).then_some(offset))
+            }
             error => Err(error),
         }
     }
