@@ -20,12 +20,29 @@ pub struct ReceiverDisk {
     leaves: LeafBook,
     applied: Vec<Range<u64>>,
     flushing: Vec<Range<u64>>,
-    touched: bool,
-    flush_touched: bool,
+    /// Somebody needs a flush although nothing was written here.
+    asked: bool,
+    must_flush: bool,
+    /// Units of which a write is not durable: before the flush that is under way, and after.
+    wet: Bitmap,
+    drying: Bitmap,
+    /// Pages of the have-map that differ from the state disk.
+    unstored: BTreeSet<u64>,
+    /// Flushes that failed.
+    failures: u64,
 }
 
+/// A write that is under way: which flushes had failed when it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Applying(u64);
+
+/// A flush failed while a write was under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlushFailed;
+
 impl ReceiverDisk {
-    /// With the have-map as it was found on the state disk.
+    /// With the have-map as it was found on the state disk. The caller has flushed the disk
+    /// since: what a killed process left in a cache may be read, but is not durable.
     pub fn new(capacity: u64, have: Bitmap) -> Self {
         Self {
             capacity,
@@ -34,8 +51,12 @@ impl ReceiverDisk {
             leaves: LeafBook::new(capacity),
             applied: Vec::new(),
             flushing: Vec::new(),
-            touched: false,
-            flush_touched: false,
+            asked: false,
+            must_flush: false,
+            wet: Bitmap::for_disk(capacity, UNIT),
+            drying: Bitmap::for_disk(capacity, UNIT),
+            unstored: BTreeSet::new(),
+            failures: 0,
         }
     }
 
@@ -87,7 +108,7 @@ impl ReceiverDisk {
     /// The source compares an extent; see [`LeafBook::doubt`].
     pub fn doubt(&mut self, extent: Extent) -> bool {
         let doubted = self.leaves.doubt(&mut self.tree, extent);
-        self.touched |= doubted;
+        self.asked |= doubted;
         doubted
     }
 
@@ -95,6 +116,7 @@ impl ReceiverDisk {
     pub fn apply_failed(&mut self, extent: Extent) {
         self.tree.touch(extent);
         self.leaves.changed(&mut self.tree, extent);
+        self.wet.set(extent.touched(UNIT));
     }
 
     /// The next chunk to hash of which every unit is durable.
@@ -109,27 +131,50 @@ impl ReceiverDisk {
         }
     }
 
+    /// A write to the disk is about to begin.
+    pub fn begin_apply(&self) -> Applying {
+        Applying(self.failures)
+    }
+
     /// An extent was written to the disk; it is not durable yet. Only units that one frame
-    /// covers wholly may become part of the have-map.
-    pub fn applied(&mut self, extent: Extent, changed: bool) {
+    /// covers wholly may become part of the have-map. I8: if a flush failed meanwhile, it may
+    /// have taken the first half of the write with it, and nothing of it is believed.
+    pub fn applied(
+        &mut self,
+        began: Applying,
+        extent: Extent,
+        changed: bool,
+    ) -> Result<(), FlushFailed> {
         if changed {
             self.tree.touch(extent);
         }
         self.leaves.changed(&mut self.tree, extent);
-        self.touched = true;
+        self.wet.set(extent.touched(UNIT));
+        if began.0 != self.failures {
+            self.unhave(extent.touched(UNIT));
+            return Err(FlushFailed);
+        }
         let units = extent.whole(UNIT, self.capacity);
         if units.is_empty() || self.have.all(units.clone()) {
-            return;
+            return Ok(());
         }
         match self.applied.last_mut() {
             Some(last) if last.end == units.start => last.end = units.end,
             _ => self.applied.push(units),
         }
+        Ok(())
+    }
+
+    fn unhave(&mut self, units: Range<u64>) {
+        if self.have.clear(units.clone()) > 0 {
+            self.unstored.extend(pages(&units));
+        }
     }
 
     /// Whether anything waits for a flush, and whether a flush is under way.
     pub fn unflushed(&self) -> (bool, bool) {
-        (self.touched || !self.applied.is_empty(), self.flush_touched)
+        let waits = self.asked || self.wet.ones() > 0 || !self.unstored.is_empty();
+        (waits, self.must_flush || self.drying.ones() > 0)
     }
 
     /// The caller is about to flush the disk: what is applied after this is not covered by it.
@@ -137,30 +182,74 @@ impl ReceiverDisk {
     pub fn begin_flush(&mut self) -> bool {
         self.flushing.append(&mut self.applied);
         self.leaves.begin_flush();
-        self.flush_touched |= std::mem::take(&mut self.touched);
-        self.flush_touched
+        if self.drying.ones() == 0 {
+            std::mem::swap(&mut self.wet, &mut self.drying);
+        } else {
+            move_runs(&mut self.wet, &mut self.drying);
+        }
+        self.must_flush |= std::mem::take(&mut self.asked);
+        self.must_flush || self.drying.ones() > 0 || !self.unstored.is_empty()
     }
 
-    /// The flush succeeded. The answer names the pages of the have-map to persist next.
+    /// The flush succeeded. The answer names the pages of the have-map to persist next; they
+    /// are named again until [`ReceiverDisk::stored`].
     pub fn flushed(&mut self) -> BTreeSet<u64> {
-        let mut pages = BTreeSet::new();
-        self.flush_touched = false;
         self.leaves.flushed();
+        self.must_flush = false;
+        self.drying = Bitmap::new(self.drying.len());
         for units in self.flushing.drain(..) {
             if self.have.set(units.clone()) > 0 {
-                pages.extend(units.start / UNITS_PER_PAGE..=(units.end - 1) / UNITS_PER_PAGE);
+                self.unstored.extend(pages(&units));
             }
         }
-        pages
+        self.unstored.clone()
     }
 
-    /// I8: a flush failed. Nothing that was not acknowledged may be believed.
-    pub fn flush_failed(&mut self) {
+    /// Pages of the have-map as they were when they were named are durable.
+    pub fn stored(&mut self, pages: &BTreeSet<u64>) {
+        self.unstored.retain(|page| !pages.contains(page));
+    }
+
+    /// I8: a flush failed. Nothing that was not acknowledged may be believed, and what was
+    /// written since the last good flush is no longer had: a cache may go on showing content
+    /// that never reaches the medium. The answer names the pages of the have-map to persist.
+    pub fn flush_failed(&mut self) -> BTreeSet<u64> {
         self.applied.clear();
         self.leaves.flush_failed();
         self.flushing.clear();
-        (self.touched, self.flush_touched) = (false, false);
+        move_runs(&mut self.wet, &mut self.drying);
+        let mut at = 0;
+        while let Some(units) = self.drying.next_run(at, true, u64::MAX) {
+            at = units.end;
+            let extent = self.extent_of(&units);
+            self.tree.touch(extent);
+            self.leaves.changed(&mut self.tree, extent);
+            self.unhave(units);
+        }
+        self.failures += 1;
+        (self.asked, self.must_flush) = (false, false);
+        self.drying = Bitmap::new(self.drying.len());
+        self.unstored.clone()
     }
+
+    fn extent_of(&self, units: &Range<u64>) -> Extent {
+        let off = units.start * UNIT;
+        Extent::new(off, (units.end * UNIT).min(self.capacity) - off)
+    }
+}
+
+/// Pages of the have-map that units lie in.
+fn pages(units: &Range<u64>) -> Range<u64> {
+    units.start / UNITS_PER_PAGE..(units.end - 1) / UNITS_PER_PAGE + 1
+}
+
+fn move_runs(from: &mut Bitmap, to: &mut Bitmap) {
+    let mut at = 0;
+    while let Some(run) = from.next_run(at, true, u64::MAX) {
+        at = run.end;
+        to.set(run);
+    }
+    *from = Bitmap::new(from.len());
 }
 
 /// Frames of one connection.

@@ -31,17 +31,23 @@ enum Rule {
     Fence,
     /// What was applied before is flushed before a session begins.
     FlushBeforeSession,
+    /// What a killed receiver left in the cache is flushed when it starts.
+    FlushAtStart,
+    /// 2G: in a unit the destination lacks, the whole unit is sent.
+    TwoGranularities,
     /// Another epoch compares everything.
     CompareNewEpoch,
 }
 
-const RULES: [Rule; 7] = [
+const RULES: [Rule; 9] = [
     Rule::MarkAfter,
     Rule::PickBeforeRead,
     Rule::DurableAck,
     Rule::NotedBeforeFlush,
     Rule::Fence,
     Rule::FlushBeforeSession,
+    Rule::FlushAtStart,
+    Rule::TwoGranularities,
     Rule::CompareNewEpoch,
 ];
 
@@ -70,8 +76,8 @@ enum Guest {
 #[derive(Clone)]
 enum Sender {
     Idle,
-    Picked { ticket: Ticket, extent: Extent },
-    Read { ticket: Option<Ticket>, extent: Extent, content: Content },
+    Picked { ticket: Ticket, extent: Extent, cut: Extent },
+    Read { ticket: Option<Ticket>, extent: Extent, content: Content, cut: Extent },
 }
 
 #[derive(Clone)]
@@ -132,8 +138,10 @@ impl World {
         for sender in &self.senders {
             match sender {
                 Sender::Idle => 0.hash(&mut hasher),
-                Sender::Picked { extent, .. } => (1, extent).hash(&mut hasher),
-                Sender::Read { extent, content, .. } => (2, extent, content).hash(&mut hasher),
+                Sender::Picked { extent, cut, .. } => (1, extent, cut).hash(&mut hasher),
+                Sender::Read { extent, content, cut, .. } => {
+                    (2, extent, content, cut).hash(&mut hasher);
+                }
             }
         }
         for connection in &self.connections {
@@ -151,6 +159,11 @@ impl World {
 
     /// A clean source means: the destination holds the same, durably.
     fn violation(&self) -> Option<String> {
+        // The two-granularity rule as an invariant of its own: what counts as had was there.
+        let had = self.connected && self.source.have().get(0);
+        if (had || self.have_durable) && self.target_durable.contains(&0) {
+            return Some(format!("2G: the unit counts as had and holds {:?}", self.target_durable));
+        }
         let quiet = self.guest == Guest::Idle && self.connected && self.source.clean();
         let lost = self.target != self.disk || self.target_durable != self.disk;
         (quiet && (lost || !self.have_durable)).then(|| {
@@ -186,15 +199,17 @@ impl World {
         add("source compares", &|w| w.compare());
         add("connect", &|w| w.connect(rules));
         add("FAULT cut", &|w| w.fault(|w| w.cut()));
-        add("FAULT receiver killed", &|w| w.fault(|w| w.receiver_stops(w.target)));
-        add("FAULT receiver loses power", &|w| w.fault(|w| w.receiver_stops(w.target_durable)));
+        add("FAULT receiver killed", &|w| w.fault(|w| w.receiver_stops(w.target, rules)));
+        add("FAULT receiver loses power", &|w| {
+            w.fault(|w| w.receiver_stops(w.target_durable, rules))
+        });
         for at in 0..2 {
             add("FAULT receiver loses power, one block kept", &|w| {
                 w.fault(|w| {
                     let mut kept = w.target_durable;
                     kept[at] = w.target[at];
                     w.target_durable = kept;
-                    w.receiver_stops(kept);
+                    w.receiver_stops(kept, rules);
                 })
             });
         }
@@ -239,26 +254,27 @@ impl World {
         self.senders[lane] = match sender {
             Sender::Idle if !rules.contains(&Rule::PickBeforeRead) => {
                 let extent = Extent::new(0, UNIT);
-                Sender::Read { ticket: None, extent, content: self.disk }
+                Sender::Read { ticket: None, extent, content: self.disk, cut: extent }
             }
-            Sender::Idle => match self.pick(lane) {
-                Some((ticket, extent)) => Sender::Picked { ticket, extent },
-                None => return false,
-            },
-            Sender::Picked { ticket, extent } => {
-                Sender::Read { ticket: Some(ticket), extent, content: self.disk }
+            Sender::Idle => {
+                let first_dirty = self.source.dirty().next(0, true);
+                let Some((ticket, extent)) = self.pick(lane) else { return false };
+                let narrow =
+                    first_dirty.filter(|_| lane == 0 && !rules.contains(&Rule::TwoGranularities));
+                let cut = narrow.map_or(extent, |at| block(at as usize));
+                Sender::Picked { ticket, extent, cut }
             }
-            Sender::Read { ticket, extent, content } => {
+            Sender::Picked { ticket, extent, cut } => {
+                Sender::Read { ticket: Some(ticket), extent, content: self.disk, cut }
+            }
+            Sender::Read { ticket, extent, content, cut } => {
                 let picked = ticket.map(|ticket| (ticket, extent)).or_else(|| self.pick(lane));
                 let Some((ticket, extent)) = picked else { return true };
                 let connection = &mut self.connections[lane];
                 let seq = connection.queue.next_seq();
                 connection.queue.completes(Sent { disk: 0, ticket, bytes: 0, at_ns: 0 });
-                connection.frames.push_back(Frame {
-                    extent: (extent.off, extent.len),
-                    content,
-                    seq,
-                });
+                let sent = if ticket_was_cut(&extent, &cut) { cut } else { extent };
+                connection.frames.push_back(Frame { extent: (sent.off, sent.len), content, seq });
                 Sender::Idle
             }
         };
@@ -280,7 +296,8 @@ impl World {
                 self.target[at] = frame.content[at];
             }
         }
-        self.receiver.applied(extent, true);
+        let began = self.receiver.begin_apply();
+        self.receiver.applied(began, extent, true).expect("no flush fails here");
     }
 
     fn apply(&mut self, lane: usize, rules: &BTreeSet<Rule>) -> bool {
@@ -315,7 +332,8 @@ impl World {
     fn end_flush(&mut self, rules: &BTreeSet<Rule>) -> bool {
         let Some(content) = self.flushing.take() else { return false };
         self.target_durable = content.map(|version| version as u8);
-        self.receiver.flushed();
+        let pages = self.receiver.flushed();
+        self.receiver.stored(&pages);
         self.have_durable |= self.receiver.complete();
         for connection in &mut self.connections {
             if !rules.contains(&Rule::NotedBeforeFlush) {
@@ -371,11 +389,14 @@ impl World {
         self.source.connection_lost();
     }
 
-    fn receiver_stops(&mut self, content: Content) {
+    fn receiver_stops(&mut self, content: Content, rules: &BTreeSet<Rule>) {
         self.cut();
         self.zombies.clear();
         self.flushing = None;
         self.target = content;
+        if rules.contains(&Rule::FlushAtStart) {
+            self.target_durable = content;
+        }
         let mut have = Bitmap::new(1);
         if self.have_durable {
             have.set(0..1);
@@ -399,10 +420,10 @@ impl World {
         if rules.contains(&Rule::Fence) {
             self.zombies.clear();
         }
-        if rules.contains(&Rule::FlushBeforeSession) {
-            self.receiver.begin_flush();
+        if rules.contains(&Rule::FlushBeforeSession) && self.receiver.begin_flush() {
             self.target_durable = self.target;
-            self.receiver.flushed();
+            let pages = self.receiver.flushed();
+            self.receiver.stored(&pages);
             self.have_durable |= self.receiver.complete();
         }
         self.connected = true;
@@ -411,6 +432,10 @@ impl World {
         self.new_epoch = false;
         true
     }
+}
+
+fn ticket_was_cut(extent: &Extent, cut: &Extent) -> bool {
+    cut.off >= extent.off && cut.end() <= extent.end()
 }
 
 /// Searches everything; the answer is the number of states and the first loss.

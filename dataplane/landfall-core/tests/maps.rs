@@ -201,9 +201,9 @@ fn a_ticket_from_before_a_loss_of_trust_acknowledges_nothing() {
 #[test]
 fn the_receiver_has_only_units_that_one_frame_covered() {
     let mut disk = ReceiverDisk::new(2 * UNIT + 512, Bitmap::new(3));
-    disk.applied(Extent::new(0, UNIT / 2), true);
-    disk.applied(Extent::new(UNIT / 2, UNIT / 2), true);
-    disk.applied(Extent::new(2 * UNIT, 512), true);
+    disk.applied(disk.begin_apply(), Extent::new(0, UNIT / 2), true).unwrap();
+    disk.applied(disk.begin_apply(), Extent::new(UNIT / 2, UNIT / 2), true).unwrap();
+    disk.applied(disk.begin_apply(), Extent::new(2 * UNIT, 512), true).unwrap();
     assert!(disk.begin_flush());
     disk.flushed();
     assert_eq!((disk.have().ones(), disk.have().get(2)), (1, true));
@@ -213,11 +213,11 @@ fn the_receiver_has_only_units_that_one_frame_covered() {
 fn i4_what_is_applied_during_a_flush_is_not_covered_by_it() {
     let mut disk = ReceiverDisk::new(2 * UNIT, Bitmap::new(2));
     let mut frames = FrameBook::default();
-    disk.applied(Extent::new(0, UNIT), true);
+    disk.applied(disk.begin_apply(), Extent::new(0, UNIT), true).unwrap();
     frames.applied(1).unwrap();
     frames.begin_flush();
     disk.begin_flush();
-    disk.applied(Extent::new(UNIT, UNIT), true);
+    disk.applied(disk.begin_apply(), Extent::new(UNIT, UNIT), true).unwrap();
     frames.applied(2).unwrap();
     disk.flushed();
     frames.flushed();
@@ -227,7 +227,7 @@ fn i4_what_is_applied_during_a_flush_is_not_covered_by_it() {
 #[test]
 fn i8_a_failed_flush_makes_nothing_durable() {
     let mut disk = ReceiverDisk::new(UNIT, Bitmap::new(1));
-    disk.applied(Extent::new(0, UNIT), true);
+    disk.applied(disk.begin_apply(), Extent::new(0, UNIT), true).unwrap();
     disk.begin_flush();
     disk.flush_failed();
     assert!(!disk.begin_flush());

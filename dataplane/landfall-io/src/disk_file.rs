@@ -118,14 +118,22 @@ impl DiskFile {
         let mode = libc::SYNC_FILE_RANGE_WAIT_BEFORE
             | libc::SYNC_FILE_RANGE_WRITE
             | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+        // An error of writing back is told once per open file: not to the one that flushes (I8).
+        let file = self.direct.as_ref().unwrap_or(&self.file);
         // SAFETY: plain system calls on a descriptor this value owns; no memory is passed.
         unsafe {
-            if libc::sync_file_range(self.file.as_raw_fd(), off, len, mode) != 0 {
+            if libc::sync_file_range(file.as_raw_fd(), off, len, mode) != 0 {
                 return Err(io::Error::last_os_error());
             }
-            libc::posix_fadvise(self.file.as_raw_fd(), off, len, libc::POSIX_FADV_DONTNEED);
+            libc::posix_fadvise(file.as_raw_fd(), off, len, libc::POSIX_FADV_DONTNEED);
         }
         Ok(())
+    }
+
+    /// Forgets what is cached and clean, so that the next reads come from the medium.
+    pub(crate) fn drop_cache(&self) {
+        // SAFETY: plain system call on a descriptor this value owns; no memory is passed.
+        unsafe { libc::posix_fadvise(self.file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
     }
 
     /// Whether no byte of the extent is allocated. Unknown counts as allocated.

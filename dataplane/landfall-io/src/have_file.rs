@@ -28,6 +28,8 @@ impl HaveFile {
         if made {
             sync_parent(path)?;
         }
+        // As with every state in two slots: durable before the other slot is written.
+        file.sync_data()?;
         let (pages, map) = HavePages::recover(capacity, |off| {
             let mut bytes = vec![0; SLOT_LEN];
             file.read_exact_at(&mut bytes, off).ok().map(|()| bytes)

@@ -28,6 +28,9 @@ impl SlotFile {
         if made {
             sync_parent(path)?;
         }
+        // What a killed process wrote may be in the cache only: the next write goes to the other
+        // slot, and must not endanger the only state that is durable.
+        file.sync_data()?;
         let (first, second) = (read_slot(&file, 0)?, read_slot(&file, 1)?);
         let (pair, content) = SlotPair::recover(MAGIC, [first.as_deref(), second.as_deref()]);
         Ok((Self { file, pair }, content))

@@ -1,5 +1,6 @@
 //! One destination disk: its file, its book and its have-map on the state disk.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::sync::Mutex;
@@ -7,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use landfall_api::{Code, DiskPair, Problem};
 use landfall_core::have_pages::page_bytes;
-use landfall_core::receiver::ReceiverDisk;
+use landfall_core::receiver::{Applying, ReceiverDisk};
 use landfall_core::tree::{Hash, hash};
 use landfall_core::{CHUNK, Extent, UNIT};
 
@@ -47,6 +48,10 @@ impl Destination {
             Err(error) => return Err(Problem::storage(format!("disk {uuid}"), &error)),
         };
         let capacity = file.capacity();
+        // A killed process may have left writes in the cache only; if one of them never reached
+        // the medium, the cache must not answer for it.
+        file.sync().map_err(|e| Problem::storage(format!("disk {uuid}"), &e))?;
+        file.drop_cache();
         let (map, have) = HaveFile::open(&state_dir.join(format!("{uuid}.have")), capacity)
             .map_err(|e| Problem::storage(format!("have-map of disk {uuid}"), &e))?;
         let mut book = ReceiverDisk::new(capacity, have);
@@ -73,31 +78,47 @@ impl Destination {
 
     pub(super) fn apply_data(&self, extent: Extent, data: &[u8]) -> io::Result<()> {
         let start = now_ns();
+        let began = self.begin_apply();
         let written = fault::point("apply-write")
             .and_then(|()| self.file.write_once(data, extent.off))
             .and_then(|()| fault::point("apply-done"));
         self.stages.apply.passed(start, extent.len);
         self.written.fetch_add(extent.len, Relaxed);
-        self.note(extent, written, true)
+        self.note(began, extent, written, true)
     }
 
     /// Zeroes and holes keep a thin disk thin: what is a hole already stays untouched.
     pub(super) fn apply_zeroes(&self, extent: Extent) -> io::Result<()> {
+        let began = self.begin_apply();
         if self.file.is_hole(extent) {
-            return self.note(extent, Ok(()), false);
+            return self.note(began, extent, Ok(()), false);
         }
         let punched = self.file.punch(extent);
-        self.note(extent, punched, true)
+        self.note(began, extent, punched, true)
+    }
+
+    fn begin_apply(&self) -> Applying {
+        self.book.lock().expect("book").begin_apply()
     }
 
     /// A failed write may have changed a part: its chunks are hashed again either way.
-    fn note(&self, extent: Extent, done: io::Result<()>, changed: bool) -> io::Result<()> {
+    fn note(
+        &self,
+        began: Applying,
+        extent: Extent,
+        done: io::Result<()>,
+        changed: bool,
+    ) -> io::Result<()> {
         let mut book = self.book.lock().expect("book");
         match done {
-            Ok(()) => book.applied(extent, changed),
-            Err(_) => book.apply_failed(extent),
+            Ok(()) => book
+                .applied(began, extent, changed)
+                .map_err(|_| io::Error::other("a flush failed while the frame was written")),
+            Err(error) => {
+                book.apply_failed(extent);
+                Err(error)
+            }
         }
-        done
     }
 
     /// I4: data durable, then have-map durable. Only after this may anything be acknowledged.
@@ -122,17 +143,27 @@ impl Destination {
             }),
         };
         if let Err(error) = synced {
-            self.book.lock().expect("book").flush_failed();
+            let changed = self.book.lock().expect("book").flush_failed();
+            if let Err(error) = self.store_map(&changed) {
+                tracing::error!(%error, "the have-map cannot take back what a failed flush lost");
+            }
             return Err(error);
         }
-        let pages: Vec<(u64, Vec<u8>)> = {
-            let mut book = self.book.lock().expect("book");
-            let changed = book.flushed();
-            changed.into_iter().map(|page| (page, page_bytes(book.have(), page))).collect()
-        };
-        let stored = self.map.lock().expect("map").store(&pages);
+        let changed = self.book.lock().expect("book").flushed();
+        let stored = self.store_map(&changed);
         self.stages.flush.passed(start, 0);
         stored
+    }
+
+    fn store_map(&self, changed: &BTreeSet<u64>) -> io::Result<()> {
+        let mut map = self.map.lock().expect("map");
+        let content = |page: &u64| {
+            let book = self.book.lock().expect("book");
+            (*page, page_bytes(book.have(), *page))
+        };
+        map.store(&changed.iter().map(content).collect::<Vec<_>>())?;
+        self.book.lock().expect("book").stored(changed);
+        Ok(())
     }
 
     /// Takes the hash of one stale chunk from the disk: of any, or of one that is all durable.

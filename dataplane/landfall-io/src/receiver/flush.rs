@@ -64,10 +64,7 @@ impl Receiver {
     fn flush_and_acknowledge(self: &Arc<Self>) {
         let session = self.session.lock().expect("session").clone();
         if let Err(error) = self.flush(session.as_deref()) {
-            tracing::error!(%error, "flush of a destination disk failed: the session ends");
-            if let Some(session) = session {
-                session.fail_storage(&error);
-            }
+            tracing::error!(%error, "flush of a destination disk failed: the session ended");
         }
     }
 
@@ -79,10 +76,19 @@ impl Receiver {
         let lanes = session.map(Session::lanes).unwrap_or_default();
         lanes.iter().for_each(|lane| lane.book.lock().expect("book").begin_flush());
         for disk in self.open_destinations() {
-            disk.flush()?;
+            if let Err(error) = disk.flush() {
+                // I8, before anybody else may flush: what failed is not tried again, and a
+                // flush that finds nothing to do must not acknowledge it.
+                let current = self.session.lock().expect("session").clone();
+                current.iter().for_each(|session| session.fail_storage(&error));
+                return Err(error);
+            }
         }
         fault::point("before-ack")?;
         let stale_chunks = self.stale_chunks();
+        if session.is_some_and(Session::closed) {
+            return Ok(());
+        }
         for lane in &lanes {
             let (ack, news) = {
                 let mut book = lane.book.lock().expect("book");

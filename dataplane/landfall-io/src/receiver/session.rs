@@ -92,6 +92,10 @@ impl Session {
         self.close();
     }
 
+    pub(super) fn closed(&self) -> bool {
+        self.closed.load(SeqCst)
+    }
+
     fn close(&self) {
         self.closed.store(true, SeqCst);
         self.lanes().iter().for_each(|lane| lane.link.close());

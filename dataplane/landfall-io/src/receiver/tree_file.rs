@@ -38,6 +38,8 @@ impl TreeFile {
         if made {
             sync_parent(path)?;
         }
+        // A leaf that a killed process took back in the cache must not come back.
+        file.sync_data()?;
         book.recover_leaves(|page| {
             let mut bytes = vec![0; SLOT_LEN];
             file.read_exact_at(&mut bytes, page * SLOT_LEN as u64).ok().map(|()| bytes)

@@ -15,7 +15,7 @@ use landfall_wire::{
     kind,
 };
 
-use super::disk::{Gate, Valve};
+use super::disk::{Gate, SourceDiskIo, Valve};
 use super::hashing::hash_next;
 use super::job::{Job, JobDiskIo};
 use super::scrub;
@@ -34,6 +34,35 @@ const OWN_MAX: Duration = Duration::from_secs(30);
 pub(super) struct State {
     pub(super) machine: Handover,
     pub(super) open: bool,
+    /// A seal failed, and these disks may hold it: taken back before anybody writes again.
+    half_sealed: Vec<Arc<SourceDiskIo>>,
+}
+
+impl State {
+    fn take_back_seal(&mut self) -> io::Result<()> {
+        while let Some(disk) = self.half_sealed.last() {
+            disk.take_back_seal()?;
+            self.half_sealed.pop();
+        }
+        Ok(())
+    }
+
+    /// The same for whoever would write next: a seal that stays refuses it.
+    fn without_seal(&mut self) -> std::result::Result<(), Refused> {
+        self.take_back_seal().map_err(|error| {
+            tracing::error!(%error, "a seal that failed cannot be taken back");
+            Refused::Sealed
+        })
+    }
+}
+
+impl SourceDiskIo {
+    /// Makes it ours again, durably.
+    pub(super) fn take_back_seal(&self) -> io::Result<()> {
+        let mut sidecar = self.sidecar.lock().expect("sidecar");
+        let state = sidecar.state;
+        sidecar.store(super::sidecar::SidecarState { phase: DiskPhase::Ours, ..state })
+    }
 }
 
 /// Shared by the taps, the job and the commands of one VM.
@@ -59,7 +88,11 @@ impl Cutover {
                 latencies: Latencies::default(),
             };
             Self {
-                state: Mutex::new(State { machine: Handover::default(), open: false }),
+                state: Mutex::new(State {
+                    machine: Handover::default(),
+                    open: false,
+                    half_sealed: Vec::new(),
+                }),
                 valve: Arc::new(valve),
             }
         })
@@ -102,6 +135,7 @@ impl Cutover {
     /// The VM's side opens its disks: ends a freeze, or is refused by the seal.
     pub(super) fn opened(&self) -> std::result::Result<(), Refused> {
         let mut state = self.lock();
+        state.without_seal()?;
         if state.machine.attach()? {
             tracing::warn!("the VM's disks were opened: the freeze is cancelled");
         }
@@ -144,6 +178,7 @@ impl Cutover {
     /// UNFREEZE(E).
     pub(super) fn unfreeze(&self, job: &Job, token: u64) -> Result<()> {
         let mut state = self.lock();
+        state.without_seal().map_err(problem)?;
         state.machine.unfreeze(token).map_err(problem)?;
         self.set_gate(Gate::Open);
         job.changed.notify_all();
@@ -154,7 +189,7 @@ impl Cutover {
     pub(super) fn cancel(&self) {
         let mut state = self.lock();
         let token = state.machine.token();
-        if state.machine.unfreeze(token).is_ok() {
+        if state.without_seal().is_ok() && state.machine.unfreeze(token).is_ok() {
             self.set_gate(Gate::Open);
         }
     }
@@ -181,7 +216,8 @@ impl Cutover {
     }
 
     /// Persists HANDED_OFF(E) in every sidecar. After an error in the middle the command is
-    /// repeated: nothing was released yet, and a restart finds either state.
+    /// repeated, or the seal is taken back before the source is written again: nothing was
+    /// released yet. A restart takes back a seal that is not on every disk.
     fn seal(&self, job: &Job, state: &mut State, token: u64) -> Result<()> {
         let mut gate = self.valve.gate.write().expect("gate");
         let clean = |disk: &JobDiskIo| disk.disk.book.lock().expect("book").clean();
@@ -199,8 +235,12 @@ impl Cutover {
                 ..sidecar.state
             };
             let stored = sidecar.store(next);
+            drop(sidecar);
+            // After an error either may be on the disk.
+            state.half_sealed.push(disk.disk.clone());
             stored.map_err(|e| Problem::storage(format!("seal of disk {}", disk.disk.uuid), &e))?;
         }
+        state.half_sealed.clear();
         state.machine.sealed();
         *gate = Gate::Sealed;
         tracing::info!(token, "the source is sealed");

@@ -48,6 +48,8 @@ impl IntentFile {
     /// cannot be read say that all of theirs may.
     pub(super) fn recover(&self, lineage: u64) -> io::Result<Bitmap> {
         let file = self.make()?;
+        // A bit that a killed process left in the cache only covers no write (I1).
+        file.sync_data()?;
         let log = IntentLog::recover(self.capacity, lineage, |page| {
             [0, 1].map(|slot| read_slot(&file, intent::slot_off(page, slot)))
         });
