@@ -84,13 +84,17 @@ pub fn throttle_delay_ns(write_throttling: u8, absolute_ms: Option<u32>) -> u64 
     }
 }
 
+/// Nice value of threads that move data up to dial 50, and of a receiver: enough that a guest's
+/// request hardly ever waits for a mover's time slice, not so much that a busy host starves the
+/// copy.
+pub const BACKGROUND_NICE: i32 = 8;
+
 /// How much less of the processor the background takes than the guest's side, as the nice value
-/// of its threads: enough that a guest's request never waits for a mover's time slice, not so
-/// much that a busy host starves the copy.
+/// of its threads.
 pub fn background_nice(replication_rate: u8) -> i32 {
     match replication_rate {
-        0..=50 => 5,
-        51..=99 => (5 - i32::from(replication_rate - 50) / 10).max(1),
+        0..=50 => BACKGROUND_NICE,
+        51..=99 => (BACKGROUND_NICE - i32::from(replication_rate - 50) / 7).max(1),
         _ => 0,
     }
 }

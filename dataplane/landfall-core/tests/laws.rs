@@ -1,7 +1,8 @@
 //! The dials, the buckets and readiness, with time as a number.
 
 use landfall_core::dial::{
-    Capacity, background_limit, latency_tolerance, throttle_delay_ns, throttle_share,
+    Capacity, background_limit, background_nice, latency_tolerance, throttle_delay_ns,
+    throttle_share,
 };
 use landfall_core::ready::{Facts, Obstacle, obstacles, projected};
 use landfall_core::throttle::{TokenBucket, WriteThrottle};
@@ -50,6 +51,7 @@ fn replication_rate_and_absolute_limit_the_lower_binds() {
     assert_eq!(latency_tolerance(50), Some(1.5));
     assert_eq!(latency_tolerance(99), Some(4.0));
     assert_eq!(latency_tolerance(100), None);
+    assert_eq!([0, 50, 75, 99, 100].map(background_nice), [8, 8, 5, 1, 0]);
 }
 
 #[test]

@@ -27,7 +27,7 @@ mod tls;
 
 pub use allocator::tune_allocator;
 pub use metered::MeteredExport;
-pub use priority::set_nice;
+pub use priority::step_back;
 pub use receiver::Receiver;
 pub use source::{Kept, KeptDisk, SourceVm, forsake, is_sealed};
 pub use tls::Secured;

@@ -12,7 +12,7 @@ thread_local! {
 
 /// Gives the calling thread a nice value, 0 to 19. Cheap when it has it already. The kernel lets
 /// only a privileged process take a lower value than before; then the thread keeps what it has.
-pub fn set_nice(nice: i32) {
+pub(crate) fn set_nice(nice: i32) {
     if IN_FORCE.get() == nice {
         return;
     }
@@ -23,6 +23,12 @@ pub fn set_nice(nice: i32) {
         let error = std::io::Error::last_os_error();
         tracing::warn!(%error, nice, "the priority of background threads cannot be changed");
     }
+}
+
+/// For a receiver before it starts its threads: all of it steps back behind whatever else its
+/// machine serves, as the source's movers do.
+pub fn step_back() {
+    set_nice(landfall_core::dial::BACKGROUND_NICE);
 }
 
 #[cfg(test)]

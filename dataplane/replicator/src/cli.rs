@@ -173,9 +173,6 @@ pub struct VerifyReceiptArgs {
     pub json: bool,
 }
 
-/// A receiver steps back behind whatever else its machine serves, as the source's movers do.
-const RECEIVER_NICE: i32 = 5;
-
 /// Parses the arguments and runs the command.
 pub fn run() -> ExitCode {
     let command = Cli::parse().command;
@@ -197,13 +194,13 @@ pub fn run() -> ExitCode {
         Command::Receiver(args) => match args.form() {
             Some(ReceiverForm::Configured(args)) => {
                 logging::start("receiver");
-                landfall_io::set_nice(RECEIVER_NICE);
+                landfall_io::step_back();
                 landfall_io::tune_allocator();
                 serve(receiver::run(args))
             }
             Some(ReceiverForm::ByHand(args)) => {
                 logging::start_for_people();
-                landfall_io::set_nice(RECEIVER_NICE);
+                landfall_io::step_back();
                 landfall_io::tune_allocator();
                 return by_hand_outcome(serve(by_hand::run_receiver(args)));
             }
