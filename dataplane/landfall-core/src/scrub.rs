@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use crate::source::SourceDisk;
 use crate::tree::Hash;
-use crate::{Bitmap, CHUNK, Extent};
+use crate::{Bitmap, CHUNK, Extent, UNIT};
 
 /// A chunk that differs so often is set aside: sending it once more does not help.
 pub const DIFFERENCES_MAX: u32 = 3;
@@ -91,6 +91,12 @@ impl Scrub {
     pub fn next(&mut self, book: &mut SourceDisk, max: u64) -> Option<Range<u64>> {
         for _ in 0..2 {
             while let Some(first) = self.settled.next(self.at, false) {
+                let held = self.first_held(book, first);
+                if held > first {
+                    self.skipped = true;
+                    self.at = held;
+                    continue;
+                }
                 let mut end = first;
                 while end < self.settled.len()
                     && end - first < max
@@ -110,16 +116,32 @@ impl Scrub {
             }
             self.at = 0;
             if std::mem::take(&mut self.skipped) {
-                self.rounds += 1;
+                // While the copy goes on, what is skipped is what was not copied yet.
+                self.rounds += u32::from(book.background_complete());
                 return None;
             }
         }
         None
     }
 
+    /// The first chunk from `leaf` on of which the destination has something: to read others is
+    /// in vain, and there may be millions of them. A report looks at all.
+    fn first_held(&self, book: &SourceDisk, leaf: u64) -> u64 {
+        let units = CHUNK / UNIT;
+        let chunks = self.settled.len();
+        match self.mode {
+            Mode::Report => leaf,
+            Mode::Repair => book.have().next(leaf * units, true).map_or(chunks, |unit| unit / units),
+        }
+    }
+
     /// The first chunk that is not settled, from where the next look begins.
-    pub fn peek(&self) -> Option<u64> {
-        self.settled.next(self.at, false).or_else(|| self.settled.next(0, false))
+    pub fn peek(&self, book: &SourceDisk) -> Option<u64> {
+        let from = |at| {
+            let open = self.settled.next(at, false)?;
+            Some(self.first_held(book, open)).filter(|leaf| *leaf < self.settled.len())
+        };
+        from(self.at).or_else(|| from(0))
     }
 
     /// A chunk was found to differ by somebody else: it is to be read again.
@@ -210,7 +232,7 @@ impl Scrub {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BLOCK, UNIT};
+    use crate::BLOCK;
 
     const A: Hash = [1; 32];
     const B: Hash = [2; 32];
@@ -301,6 +323,28 @@ mod tests {
         }
         assert!(scrub.only_live_left());
         assert_eq!((scrub.left(), scrub.set_aside(), scrub.equal_bytes()), (1, 1, 2 * CHUNK));
+    }
+
+    #[test]
+    fn what_was_copied_is_read_again_while_the_copy_goes_on() {
+        let mut book = SourceDisk::new(1_000 * CHUNK);
+        book.track();
+        let mut have = Bitmap::for_disk(1_000 * CHUNK, UNIT);
+        have.set(16 * 500..16 * 502 + 3);
+        book.begin_session(have.clone(), false);
+        let mut scrub = Scrub::new(1_000 * CHUNK, Mode::Repair);
+        assert_eq!(scrub.peek(&book), Some(500));
+        assert_eq!(scrub.next(&mut book, 8), Some(500..502));
+        for leaf in 500..502 {
+            assert_eq!(scrub.compared(&mut book, leaf, &A, &A), Verdict::Equal);
+        }
+        for _ in 0..3 * ROUNDS_MAX {
+            assert_eq!(scrub.next(&mut book, 8), None);
+        }
+        have.set(0..16_000);
+        book.begin_session(have, false);
+        assert!(!scrub.ready() && !scrub.only_live_left());
+        assert_eq!((scrub.left(), scrub.next(&mut book, 8)), (998, Some(0..8)));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use landfall_api::JobKind;
+use landfall_api::{JobKind, LimitedBy};
 use landfall_core::CHUNK;
 use landfall_core::handover::Phase;
 use landfall_core::tree::Hash;
@@ -24,8 +24,8 @@ use crate::link::Frame;
 const ASK_CHUNKS: u64 = 8;
 /// Questions under way: the receiver reads one while the other's answer travels.
 const ASKS_OUT: usize = 2;
-/// Dirty data beyond which the scrub waits: the copy needs the machine.
-const DIRTY_MAX: u64 = 32 << 20;
+/// With more than this to be sent the copy needs the machine, unless the line is slower.
+const REMAINING_MAX: u64 = 32 << 20;
 /// How long it looks away when there is nothing to do.
 const IDLE: Duration = Duration::from_millis(100);
 /// How long it leaves the machine alone when the guest's latency is up.
@@ -130,26 +130,25 @@ fn next(job: &Job, cutover: &Cutover) -> Option<Ask> {
     if !draining && let Some(ask) = find(true) {
         return Some(ask);
     }
-    if scrub && (draining || rate > 0) && copied(job) { find(false) } else { None }
+    if scrub && (draining || rate > 0) && has_room(job) { find(false) } else { None }
 }
 
-/// Whether the copy does not need the machine.
-fn copied(job: &Job) -> bool {
-    let mut dirty = 0;
+/// Whether the copy leaves room on the machine: it is done, or it waits for its line, so that
+/// disks and processors are idle. What was just copied is rarely dirty again already.
+fn has_room(job: &Job) -> bool {
+    let mut remaining = 0;
     for disk in &job.disks {
         let book = disk.disk.book.lock().expect("book");
-        if !book.background_complete() {
-            return false;
-        }
-        dirty += book.dirty_bytes();
+        remaining += book.missing_bytes() + book.dirty_bytes();
     }
-    dirty <= DIRTY_MAX
+    let limit = || job.watch.limited_by(false, false);
+    remaining <= REMAINING_MAX || matches!(limit(), Some(LimitedBy::Network | LimitedBy::RateLimit))
 }
 
 fn next_on(disk: &JobDiskIo, verify: bool) -> Option<Range<u64>> {
     let mut reread = disk.reread.lock().expect("reread");
     let scrub = if verify { &mut reread.verify.as_mut()?.scrub } else { &mut reread.scrub };
-    let first = scrub.peek()?;
+    let first = scrub.peek(&disk.disk.book.lock().expect("book"))?;
     // A hole costs no reading: as much of it as one answer holds.
     let data = disk.disk.file.next_data(first * CHUNK).ok().flatten();
     let hole = data.unwrap_or(disk.disk.file.capacity()) / CHUNK - first;
