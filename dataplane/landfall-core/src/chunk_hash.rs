@@ -1,6 +1,8 @@
 //! The hash of one chunk: taken from its whole, or from those of its sixteen 64 KiB subtrees
 //! that changed. BLAKE3 is a tree itself, so that the others need not be read again.
 
+use std::sync::LazyLock;
+
 use blake3::hazmat::{
     ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root,
 };
@@ -93,6 +95,24 @@ impl Taken {
             }
         }
     }
+}
+
+impl Taken {
+    /// Values of the parts that can be compared by themselves: the sixteen subtrees of a chunk
+    /// that was read as a whole, or the one hash of a short chunk.
+    pub fn parts(&self) -> Option<Vec<Hash>> {
+        match &self.values {
+            Values::Short(hash) => Some(vec![*hash]),
+            Values::Units(values) => values.iter().copied().collect(),
+        }
+    }
+}
+
+/// The parts of a chunk of zeroes of this length.
+pub fn zero_parts(len: u64) -> Vec<Hash> {
+    static ZEROES: LazyLock<Vec<Hash>> =
+        LazyLock::new(|| (0..UNITS).map(|at| subtree(at, &[0; UNIT as usize])).collect());
+    if len == CHUNK { ZEROES.clone() } else { vec![hash(&vec![0; len as usize])] }
 }
 
 /// Value of one 64 KiB subtree at its place in a chunk.

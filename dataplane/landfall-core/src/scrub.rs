@@ -1,9 +1,10 @@
-//! Which chunks of a disk were read again on both sides and were equal. A chunk is compared
-//! only while nothing of it is dirty or on the way; one that changes meanwhile is tried again.
+//! What of a disk was read again on both sides and was equal. Chunks are read, and compared by
+//! their 64 KiB units: a unit counts only while nothing of it is dirty or on the way, and one
+//! that changes meanwhile is tried again, so that a busy guest leaves little to try.
 //!
 //! The caller reads and hashes; this decides what next, and what an answer means.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::source::SourceDisk;
@@ -12,9 +13,11 @@ use crate::{Bitmap, CHUNK, Extent, UNIT};
 
 /// A chunk that differs so often is set aside: sending it once more does not help.
 pub const DIFFERENCES_MAX: u32 = 3;
-/// So many chunks may be left for the freeze, when nothing changes any more: their re-read
-/// takes some tens of milliseconds.
-pub const LEFT_FOR_FREEZE_MAX: u64 = 64;
+/// So much may be left for the freeze, when nothing changes any more: its re-read takes some
+/// tens of milliseconds.
+pub const LEFT_FOR_FREEZE_BYTES_MAX: u64 = 64 << 20;
+/// Units of a whole chunk.
+const UNITS: u64 = CHUNK / UNIT;
 /// After so many rounds over the disk, what is still left is what the guest writes all the time.
 pub const ROUNDS_MAX: u32 = 20;
 
@@ -32,9 +35,9 @@ pub enum Mode {
 pub enum Verdict {
     /// Both sides hold the same.
     Equal,
-    /// They differ.
-    Differs,
-    /// It changed meanwhile: nothing can be said.
+    /// They differ, in the units whose bits are set; all are where the whole chunk was compared.
+    Differs(u16),
+    /// It changed meanwhile: of the chunk, or of a part of it, nothing can be said.
     Live,
 }
 
@@ -43,9 +46,10 @@ pub enum Verdict {
 pub struct Scrub {
     mode: Mode,
     capacity: u64,
-    /// Chunks that are settled: equal, set aside or reported.
+    /// Units that are settled: equal, set aside or reported.
     settled: Bitmap,
-    out: BTreeSet<u64>,
+    /// Chunks that are being read, and their units that were quiet when that began.
+    out: BTreeMap<u64, u16>,
     differences: BTreeMap<u64, u32>,
     set_aside: u64,
     at: u64,
@@ -59,8 +63,8 @@ impl Scrub {
         Self {
             mode,
             capacity,
-            settled: Bitmap::for_disk(capacity, CHUNK),
-            out: BTreeSet::new(),
+            settled: Bitmap::for_disk(capacity, UNIT),
+            out: BTreeMap::new(),
             differences: BTreeMap::new(),
             set_aside: 0,
             at: 0,
@@ -79,18 +83,47 @@ impl Scrub {
         Extent::new(off, CHUNK.min(self.capacity - off))
     }
 
-    fn quiet(&self, book: &SourceDisk, leaf: u64) -> bool {
+    fn chunks(&self) -> u64 {
+        self.capacity.div_ceil(CHUNK)
+    }
+
+    fn units(&self, leaf: u64) -> Range<u64> {
+        self.chunk(leaf).touched(UNIT)
+    }
+
+    /// All units of a chunk, a bit for each.
+    fn all(&self, leaf: u64) -> u16 {
+        let units = self.units(leaf);
+        ((1u32 << (units.end - units.start)) - 1) as u16
+    }
+
+    /// Units of a chunk that are not settled.
+    fn open(&self, leaf: u64) -> u16 {
+        let units = self.units(leaf);
+        let first = units.start;
+        let open = units.filter(|unit| !self.settled.get(*unit));
+        open.fold(0, |mask, unit| mask | 1 << (unit - first))
+    }
+
+    /// Units of a chunk that can be compared now. A report is of whole chunks, and a short one has
+    /// one hash.
+    fn quiet(&self, book: &SourceDisk, leaf: u64) -> u16 {
+        let all = self.all(leaf);
+        let whole = |quiet: bool| if quiet { all } else { 0 };
         match self.mode {
-            Mode::Repair => book.chunk_is_quiet(leaf),
-            Mode::Report => book.chunk_is_clean(leaf),
+            Mode::Report => whole(book.chunk_is_clean(leaf)),
+            Mode::Repair if self.chunk(leaf).len < CHUNK => whole(book.chunk_is_quiet(leaf)),
+            Mode::Repair => book.quiet_units(leaf),
         }
     }
 
-    /// The next quiet chunks in a row, at most `max`: to be read on both sides now. `None` when
-    /// there is none at the moment.
-    pub fn next(&mut self, book: &mut SourceDisk, max: u64) -> Option<Range<u64>> {
+    /// The next chunks in a row with something quiet to compare, at most `max`: to be read on both
+    /// sides now. With `whole` they are compared by their hashes, so all of them must be quiet.
+    /// `None` when there is none at the moment.
+    pub fn next(&mut self, book: &mut SourceDisk, max: u64, whole: bool) -> Option<Range<u64>> {
         for _ in 0..2 {
-            while let Some(first) = self.settled.next(self.at, false) {
+            while let Some(unit) = self.settled.next(self.at * UNITS, false) {
+                let first = unit / UNITS;
                 let held = self.first_held(book, first);
                 if held > first {
                     self.skipped = true;
@@ -98,21 +131,20 @@ impl Scrub {
                     continue;
                 }
                 let mut end = first;
-                while end < self.settled.len()
-                    && end - first < max
-                    && !self.settled.get(end)
-                    && !self.out.contains(&end)
-                    && self.quiet(book, end)
-                {
+                while end < self.chunks() && end - first < max && !self.out.contains_key(&end) {
+                    let quiet = self.quiet(book, end);
+                    if quiet & self.open(end) == 0 || whole && quiet != self.all(end) {
+                        break;
+                    }
                     book.tree_mut().watch(end);
-                    self.out.insert(end);
+                    self.out.insert(end, quiet);
                     end += 1;
                 }
                 self.at = end.max(first + 1);
                 if end > first {
                     return Some(first..end);
                 }
-                self.skipped |= !self.out.contains(&first);
+                self.skipped |= !self.out.contains_key(&first);
             }
             self.at = 0;
             if std::mem::take(&mut self.skipped) {
@@ -127,19 +159,18 @@ impl Scrub {
     /// The first chunk from `leaf` on of which the destination has something: to read others is
     /// in vain, and there may be millions of them. A report looks at all.
     fn first_held(&self, book: &SourceDisk, leaf: u64) -> u64 {
-        let units = CHUNK / UNIT;
-        let chunks = self.settled.len();
+        let held = || book.have().next(leaf * UNITS, true);
         match self.mode {
             Mode::Report => leaf,
-            Mode::Repair => book.have().next(leaf * units, true).map_or(chunks, |unit| unit / units),
+            Mode::Repair => held().map_or(self.chunks(), |unit| unit / UNITS),
         }
     }
 
     /// The first chunk that is not settled, from where the next look begins.
     pub fn peek(&self, book: &SourceDisk) -> Option<u64> {
-        let from = |at| {
-            let open = self.settled.next(at, false)?;
-            Some(self.first_held(book, open)).filter(|leaf| *leaf < self.settled.len())
+        let from = |at: u64| {
+            let open = self.settled.next(at * UNITS, false)? / UNITS;
+            Some(self.first_held(book, open)).filter(|leaf| *leaf < self.chunks())
         };
         from(self.at).or_else(|| from(0))
     }
@@ -148,35 +179,48 @@ impl Scrub {
     pub fn doubt(&mut self, leaf: u64) {
         let was_set_aside = self.differences.remove(&leaf).is_some_and(|n| n >= DIFFERENCES_MAX);
         self.set_aside -= u64::from(was_set_aside);
-        self.settled.clear(leaf..leaf + 1);
+        self.settled.clear(self.units(leaf));
     }
 
-    /// Both hashes of a chunk are known.
+    /// What both sides read of a chunk is known: its hash, or the values of its parts.
     pub fn compared(
         &mut self,
         book: &mut SourceDisk,
         leaf: u64,
-        ours: &Hash,
-        theirs: &Hash,
+        ours: &[Hash],
+        theirs: &[Hash],
     ) -> Verdict {
         let untouched = book.tree_mut().unwatch(leaf);
-        if !self.out.remove(&leaf) || !untouched || !self.quiet(book, leaf) {
+        let Some(asked) = self.out.remove(&leaf) else { return Verdict::Live };
+        let all = self.all(leaf);
+        let known = asked & untouched & self.quiet(book, leaf);
+        let parts = ours.len() > 1;
+        if !parts && known != all {
             return Verdict::Live;
         }
-        if ours == theirs {
-            self.settled.set(leaf..leaf + 1);
-            return Verdict::Equal;
+        let differs = |at: usize| ours.get(at) != theirs.get(at);
+        let different = match parts {
+            true => (0..ours.len()).filter(|at| differs(*at)).fold(0, |mask, at| mask | 1 << at),
+            false => whole_if(differs(0), all),
+        };
+        let first = leaf * UNITS;
+        for at in (0..UNITS).filter(|at| known & !different & 1 << at != 0) {
+            self.settled.set(first + at..first + at + 1);
+        }
+        let different = different & known;
+        if different == 0 {
+            return if self.open(leaf) == 0 { Verdict::Equal } else { Verdict::Live };
         }
         let times = self.differences.entry(leaf).or_insert(0);
         *times += 1;
         if self.mode == Mode::Report || *times >= DIFFERENCES_MAX {
             self.set_aside += 1;
-            self.settled.set(leaf..leaf + 1);
+            self.settled.set(self.units(leaf));
         }
         if self.mode == Mode::Repair {
             book.repair(leaf);
         }
-        Verdict::Differs
+        Verdict::Differs(different)
     }
 
     /// A chunk could not be compared after all: it is tried again.
@@ -185,7 +229,7 @@ impl Scrub {
         self.out.remove(&leaf);
     }
 
-    /// Chunks that were not compared yet.
+    /// Units that were not compared yet.
     pub fn left(&self) -> u64 {
         self.settled.len() - self.settled.ones()
     }
@@ -207,20 +251,19 @@ impl Scrub {
 
     /// Whether a freeze may begin: all done, or little enough left for it.
     pub fn ready(&self) -> bool {
-        let left = self.left();
-        let few = left <= LEFT_FOR_FREEZE_MAX && self.rounds >= ROUNDS_MAX;
-        self.set_aside == 0 && (left == 0 || few)
+        let few = self.left_bytes() <= LEFT_FOR_FREEZE_BYTES_MAX && self.rounds >= ROUNDS_MAX;
+        self.set_aside == 0 && (self.left() == 0 || few)
     }
 
-    /// Bytes of chunks that were equal.
+    /// Bytes that were equal.
     pub fn equal_bytes(&self) -> u64 {
-        let equal = self.settled.ones() - self.set_aside;
-        (equal * CHUNK).min(self.capacity)
+        let settled = (self.settled.ones() * UNIT).min(self.capacity);
+        settled.saturating_sub(self.set_aside * CHUNK)
     }
 
     /// Bytes that are left.
     pub fn left_bytes(&self) -> u64 {
-        (self.left() * CHUNK).min(self.capacity)
+        (self.left() * UNIT).min(self.capacity)
     }
 
     /// Bytes of a chunk on the disk.
@@ -229,10 +272,14 @@ impl Scrub {
     }
 }
 
+fn whole_if(differs: bool, all: u16) -> u16 {
+    if differs { all } else { 0 }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::BLOCK;
+    use crate::{BLOCK, UNIT};
 
     const A: Hash = [1; 32];
     const B: Hash = [2; 32];
@@ -257,20 +304,20 @@ mod tests {
     fn a_chunk_that_changes_while_it_is_read_is_read_again() {
         let mut book = book(3);
         let mut scrub = Scrub::new(3 * CHUNK, Mode::Repair);
-        assert_eq!(scrub.next(&mut book, 8), Some(0..3));
+        assert_eq!(scrub.next(&mut book, 8, true), Some(0..3));
         book.written(Extent::new(CHUNK, BLOCK));
-        assert_eq!(scrub.compared(&mut book, 0, &A, &A), Verdict::Equal);
-        assert_eq!(scrub.compared(&mut book, 1, &A, &B), Verdict::Live);
-        assert_eq!(scrub.compared(&mut book, 2, &A, &A), Verdict::Equal);
-        assert_eq!((scrub.left(), scrub.next(&mut book, 8)), (1, None));
+        assert_eq!(scrub.compared(&mut book, 0, &[A], &[A]), Verdict::Equal);
+        assert_eq!(scrub.compared(&mut book, 1, &[A], &[B]), Verdict::Live);
+        assert_eq!(scrub.compared(&mut book, 2, &[A], &[A]), Verdict::Equal);
+        assert_eq!((scrub.left(), scrub.next(&mut book, 8, true)), (16, None));
         // Sent and acknowledged between two looks: quiet again, but not what was read before.
         send_everything(&mut book);
-        assert_eq!(scrub.next(&mut book, 8), Some(1..2));
+        assert_eq!(scrub.next(&mut book, 8, true), Some(1..2));
         book.written(Extent::new(CHUNK, BLOCK));
         send_everything(&mut book);
-        assert_eq!(scrub.compared(&mut book, 1, &A, &A), Verdict::Live);
-        assert_eq!(scrub.next(&mut book, 8), Some(1..2));
-        assert_eq!(scrub.compared(&mut book, 1, &A, &A), Verdict::Equal);
+        assert_eq!(scrub.compared(&mut book, 1, &[A], &[A]), Verdict::Live);
+        assert_eq!(scrub.next(&mut book, 8, true), Some(1..2));
+        assert_eq!(scrub.compared(&mut book, 1, &[A], &[A]), Verdict::Equal);
         assert!(scrub.complete() && scrub.ready());
     }
 
@@ -278,8 +325,8 @@ mod tests {
     fn a_write_after_the_reread_leaves_the_chunk_reread() {
         let mut book = book(1);
         let mut scrub = Scrub::new(CHUNK, Mode::Repair);
-        assert_eq!(scrub.next(&mut book, 8), Some(0..1));
-        scrub.compared(&mut book, 0, &A, &A);
+        assert_eq!(scrub.next(&mut book, 8, true), Some(0..1));
+        scrub.compared(&mut book, 0, &[A], &[A]);
         book.written(Extent::new(0, BLOCK));
         assert!(scrub.complete());
     }
@@ -289,17 +336,17 @@ mod tests {
         let mut book = book(1);
         let mut scrub = Scrub::new(CHUNK, Mode::Repair);
         for time in 1..=DIFFERENCES_MAX {
-            assert_eq!(scrub.next(&mut book, 8), Some(0..1));
-            assert_eq!(scrub.compared(&mut book, 0, &A, &B), Verdict::Differs);
+            assert_eq!(scrub.next(&mut book, 8, true), Some(0..1));
+            assert_eq!(scrub.compared(&mut book, 0, &[A], &[B]), Verdict::Differs(u16::MAX));
             assert_eq!(book.dirty_bytes(), CHUNK);
-            assert_eq!(scrub.next(&mut book, 8), None);
+            assert_eq!(scrub.next(&mut book, 8, true), None);
             send_everything(&mut book);
             assert_eq!(scrub.set_aside(), u64::from(time == DIFFERENCES_MAX));
         }
         assert!(!scrub.ready() && !scrub.complete() && scrub.equal_bytes() == 0);
         scrub.reset();
-        assert_eq!(scrub.next(&mut book, 8), Some(0..1));
-        assert_eq!(scrub.compared(&mut book, 0, &A, &A), Verdict::Equal);
+        assert_eq!(scrub.next(&mut book, 8, true), Some(0..1));
+        assert_eq!(scrub.compared(&mut book, 0, &[A], &[A]), Verdict::Equal);
         assert!(scrub.complete());
     }
 
@@ -308,21 +355,21 @@ mod tests {
         let mut book = book(4);
         let mut scrub = Scrub::new(4 * CHUNK, Mode::Report);
         book.written(Extent::new(3 * CHUNK, BLOCK));
-        assert_eq!(scrub.next(&mut book, 2), Some(0..2));
-        assert_eq!(scrub.compared(&mut book, 0, &A, &B), Verdict::Differs);
-        assert_eq!(scrub.compared(&mut book, 1, &A, &A), Verdict::Equal);
+        assert_eq!(scrub.next(&mut book, 2, true), Some(0..2));
+        assert_eq!(scrub.compared(&mut book, 0, &[A], &[B]), Verdict::Differs(u16::MAX));
+        assert_eq!(scrub.compared(&mut book, 1, &[A], &[A]), Verdict::Equal);
         assert_eq!(book.dirty().ones(), 1);
-        assert_eq!(scrub.next(&mut book, 2), Some(2..3));
+        assert_eq!(scrub.next(&mut book, 2, true), Some(2..3));
         scrub.abandon(&mut book, 2);
         for _ in 0..2 * ROUNDS_MAX {
-            while let Some(leaves) = scrub.next(&mut book, 2) {
+            while let Some(leaves) = scrub.next(&mut book, 2, true) {
                 for leaf in leaves {
-                    scrub.compared(&mut book, leaf, &A, &A);
+                    scrub.compared(&mut book, leaf, &[A], &[A]);
                 }
             }
         }
         assert!(scrub.only_live_left());
-        assert_eq!((scrub.left(), scrub.set_aside(), scrub.equal_bytes()), (1, 1, 2 * CHUNK));
+        assert_eq!((scrub.left(), scrub.set_aside(), scrub.equal_bytes()), (16, 1, 2 * CHUNK));
     }
 
     #[test]
@@ -334,17 +381,50 @@ mod tests {
         book.begin_session(have.clone(), false);
         let mut scrub = Scrub::new(1_000 * CHUNK, Mode::Repair);
         assert_eq!(scrub.peek(&book), Some(500));
-        assert_eq!(scrub.next(&mut book, 8), Some(500..502));
+        assert_eq!(scrub.next(&mut book, 8, false), Some(500..503));
+        scrub.abandon(&mut book, 502);
         for leaf in 500..502 {
-            assert_eq!(scrub.compared(&mut book, leaf, &A, &A), Verdict::Equal);
+            assert_eq!(scrub.compared(&mut book, leaf, &[A], &[A]), Verdict::Equal);
         }
         for _ in 0..3 * ROUNDS_MAX {
-            assert_eq!(scrub.next(&mut book, 8), None);
+            assert_eq!(scrub.next(&mut book, 8, true), None);
         }
         have.set(0..16_000);
         book.begin_session(have, false);
         assert!(!scrub.ready() && !scrub.only_live_left());
-        assert_eq!((scrub.left(), scrub.next(&mut book, 8)), (998, Some(0..8)));
+        assert_eq!((scrub.left(), scrub.next(&mut book, 8, true)), (998 * UNITS, Some(0..8)));
+    }
+
+    #[test]
+    fn a_write_to_one_unit_leaves_the_others_of_its_chunk_comparable() {
+        let mut book = book(1);
+        let mut scrub = Scrub::new(CHUNK, Mode::Repair);
+        assert_eq!(scrub.next(&mut book, 8, false), Some(0..1));
+        book.written(Extent::new(3 * UNIT, BLOCK));
+        let (ours, mut theirs) = ([A; 16], [A; 16]);
+        theirs[3] = B;
+        assert_eq!(scrub.compared(&mut book, 0, &ours, &theirs), Verdict::Live);
+        assert_eq!((scrub.left(), scrub.next(&mut book, 8, false)), (1, None));
+        send_everything(&mut book);
+        assert_eq!(scrub.next(&mut book, 8, false), Some(0..1));
+        assert_eq!(scrub.compared(&mut book, 0, &ours, &theirs), Verdict::Differs(1 << 3));
+        send_everything(&mut book);
+        assert_eq!(scrub.next(&mut book, 8, false), Some(0..1));
+        assert_eq!(scrub.compared(&mut book, 0, &ours, &ours), Verdict::Equal);
+        assert!(scrub.complete());
+    }
+
+    #[test]
+    fn of_two_who_watch_a_chunk_neither_misses_a_change() {
+        let mut book = book(1);
+        let (mut scrub, mut report) =
+            (Scrub::new(CHUNK, Mode::Repair), Scrub::new(CHUNK, Mode::Report));
+        scrub.next(&mut book, 8, false);
+        book.written(Extent::new(0, BLOCK));
+        send_everything(&mut book);
+        report.next(&mut book, 8, true);
+        assert_eq!(scrub.compared(&mut book, 0, &[A], &[B]), Verdict::Live);
+        assert_eq!(report.compared(&mut book, 0, &[A], &[A]), Verdict::Live);
     }
 
     #[test]
@@ -354,16 +434,17 @@ mod tests {
         book.written(Extent::new(0, BLOCK));
         for _ in 0..ROUNDS_MAX {
             assert!(!scrub.ready());
-            while let Some(leaves) = scrub.next(&mut book, 8) {
+            while let Some(leaves) = scrub.next(&mut book, 8, false) {
                 for leaf in leaves {
-                    scrub.compared(&mut book, leaf, &A, &A);
+                    scrub.compared(&mut book, leaf, &[A; 16], &[A; 16]);
                 }
             }
         }
         assert!(scrub.ready() && !scrub.complete());
+        assert_eq!(scrub.left_bytes(), UNIT);
         send_everything(&mut book);
-        assert_eq!(scrub.next(&mut book, 8), Some(0..1));
-        scrub.compared(&mut book, 0, &A, &A);
+        assert_eq!(scrub.next(&mut book, 8, false), Some(0..1));
+        scrub.compared(&mut book, 0, &[A; 16], &[A; 16]);
         assert!(scrub.complete());
     }
 }

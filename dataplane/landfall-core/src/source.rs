@@ -396,6 +396,26 @@ impl SourceDisk {
         self.have.all(units.clone()) && self.unverified.none(units) && self.chunk_is_clean(leaf)
     }
 
+    /// Units of a chunk of which nothing is dirty or on the way and which the destination has, a
+    /// bit for each.
+    pub fn quiet_units(&self, leaf: u64) -> u16 {
+        let chunk = self.tree.chunk(leaf);
+        let units = chunk.touched(UNIT);
+        if self.chunk_is_quiet(leaf) {
+            return ((1u32 << (units.end - units.start)) - 1) as u16;
+        }
+        let quiet = |unit: &u64| {
+            let off = unit * UNIT;
+            let extent = Extent::new(off, UNIT.min(self.capacity - off));
+            self.have.get(*unit)
+                && !self.unverified.get(*unit)
+                && self.dirty.none(extent.touched(BLOCK))
+                && self.in_flight.overlap(extent).is_none()
+        };
+        let first = units.start;
+        units.filter(quiet).fold(0, |mask, unit| mask | 1 << (unit - first))
+    }
+
     /// Whether nothing of a chunk is dirty or on the way.
     pub fn chunk_is_clean(&self, leaf: u64) -> bool {
         let chunk = self.tree.chunk(leaf);

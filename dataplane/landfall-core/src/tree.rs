@@ -10,7 +10,7 @@ use std::sync::{LazyLock, OnceLock};
 
 use blake3::hazmat::ChainingValue;
 
-pub use crate::chunk_hash::{Hashing, Taken};
+pub use crate::chunk_hash::{Hashing, Taken, zero_parts};
 use crate::chunk_hash::{UNITS, Values, merge};
 use crate::{Bitmap, CHUNK, Extent, UNIT};
 
@@ -41,8 +41,8 @@ pub struct HashTree {
     /// Hashes of nodes, until one of their leaves changes: a root costs what changed.
     node_hashes: Vec<OnceLock<Hash>>,
     stale: Bitmap,
-    /// Chunks somebody compares: whether they were touched meanwhile.
-    watched: BTreeMap<u64, bool>,
+    /// Chunks somebody compares: which of their units were touched meanwhile.
+    watched: BTreeMap<u64, u16>,
     touches: u64,
     /// Chunks being read: whose turn it is, and the units it reads.
     hashing: BTreeMap<u64, (u64, u16)>,
@@ -125,13 +125,11 @@ impl HashTree {
     pub fn touch(&mut self, extent: Extent) {
         let leaves = extent.touched(CHUNK);
         for (leaf, parts) in self.parts.range_mut(leaves.clone()) {
-            for unit in extent.touched(UNIT) {
-                if unit / UNITS as u64 == *leaf {
-                    parts.stale |= 1 << (unit % UNITS as u64);
-                }
-            }
+            parts.stale |= units_of(*leaf, extent);
         }
-        self.watched.range_mut(leaves.clone()).for_each(|(_, touched)| *touched = true);
+        for (leaf, touched) in self.watched.range_mut(leaves.clone()) {
+            *touched |= units_of(*leaf, extent);
+        }
         self.touches += 1;
         self.stale.set(leaves);
     }
@@ -141,14 +139,16 @@ impl HashTree {
         self.touches
     }
 
-    /// From now on it is noted whether a chunk changes.
+    /// From now on it is noted what changes in a chunk. Of two who watch it the second may be
+    /// told of more than happened since, never of less.
     pub fn watch(&mut self, leaf: u64) {
-        self.watched.insert(leaf, false);
+        self.watched.entry(leaf).or_insert(0);
     }
 
-    /// Ends a watch. Whether the chunk stayed as it was is the answer.
-    pub fn unwatch(&mut self, leaf: u64) -> bool {
-        self.watched.remove(&leaf) == Some(false)
+    /// Ends a watch. The units that stayed as they were are the answer, a bit for each; none
+    /// when nobody watched any more.
+    pub fn unwatch(&mut self, leaf: u64) -> u16 {
+        self.watched.remove(&leaf).map_or(0, |touched| !touched)
     }
 
     /// Nothing that was kept of an extent's chunks is believed: they are read as a whole.
@@ -286,6 +286,15 @@ impl HashTree {
         hasher.update(&self.capacity.to_le_bytes());
         Some(*hasher.finalize().as_bytes())
     }
+}
+
+/// Units of a chunk that an extent touches, a bit for each.
+fn units_of(leaf: u64, extent: Extent) -> u16 {
+    let (first, units) = (leaf * UNITS as u64, UNITS as u64);
+    let touched = extent.touched(UNIT);
+    let from = touched.start.saturating_sub(first).min(units);
+    let to = touched.end.saturating_sub(first).min(units);
+    (((1u32 << to) - 1) & !((1u32 << from) - 1)) as u16
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ fn scrub_finds_and_repairs_a_destination_that_was_changed_behind_our_back() {
     assert!(seen >= 1, "{status:?}");
     assert_eq!(status.disks[0].scrub_repaired_chunks, 1);
     let evidence = &status.disks[0].scrub_evidence[0];
-    assert_eq!((evidence.offset_bytes.0, evidence.length_bytes.0), (17 * MIB, MIB));
+    assert_eq!((evidence.offset_bytes.0, evidence.length_bytes.0), (17 * MIB, 64 << 10));
     assert_ne!(evidence.source_hash, evidence.destination_hash);
     assert_eq!(status.disks[0].verified, Verified::Reread);
     let status = world.hand_over(1);

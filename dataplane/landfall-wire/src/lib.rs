@@ -23,7 +23,7 @@ pub use header::{
 pub use hello::{DISKS_MAX, Hello, HelloAck, HelloDisk, Lane, PeerOwnership, features, negotiate};
 pub use messages::{
     Ack, Barrier, BarrierAck, DiskRoot, ErrorCode, ErrorMessage, HASHES_MAX, HashKind, Hashes, Own,
-    OwnAck, Run, Want,
+    OwnAck, REREAD_PARTS_MAX, Run, Want,
 };
 
 /// ALPN name of the data connections.

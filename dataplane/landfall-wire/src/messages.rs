@@ -6,6 +6,8 @@ use crate::{ALIGNMENT, WireError};
 
 /// Hashes in one HASHES frame: a whole node of the tree.
 pub const HASHES_MAX: usize = 1_024;
+/// Chunks one WANT may ask the parts of: what fits in one HASHES frame.
+pub const REREAD_PARTS_MAX: u64 = HASHES_MAX as u64 / 16;
 const TEXT_LEN_MAX: usize = 512;
 
 /// Length of a ZERO or HOLE extent, which may be longer than any buffer.
@@ -78,6 +80,9 @@ pub enum HashKind {
     Nodes,
     /// Leaves from `first`, read from the disk again now, past its cache (feature REREAD).
     Reread,
+    /// The same, but of each chunk the values of its sixteen 64 KiB subtrees, of a short last
+    /// chunk its hash; `count` is of chunks.
+    RereadParts,
 }
 
 impl HashKind {
@@ -87,6 +92,7 @@ impl HashKind {
             Self::Leaves => 1,
             Self::Nodes => 2,
             Self::Reread => 3,
+            Self::RereadParts => 4,
         }
     }
 
@@ -96,6 +102,7 @@ impl HashKind {
             1 => Self::Leaves,
             2 => Self::Nodes,
             3 => Self::Reread,
+            4 => Self::RereadParts,
             _ => return Err(WireError::Invalid("hash kind")),
         })
     }

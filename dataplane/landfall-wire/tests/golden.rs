@@ -74,6 +74,7 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
     let error = ErrorMessage { code: ErrorCode::Stale, value: 8, text: "too late".into() };
     let want = Want { kind: HashKind::Units, first: 256, count: 256 };
     let reread = Want { kind: HashKind::Reread, first: 1_024, count: 8 };
+    let parts = Want { kind: HashKind::RereadParts, first: 1_024, count: 8 };
     let hashes = Hashes { kind: HashKind::Leaves, first: 1, hashes: vec![[1; 32], [2; 32]] };
     let numbers = Ack { received: 9, durable: 4, stale_chunks: 2 };
     vec![
@@ -90,6 +91,7 @@ fn frames() -> Vec<(&'static str, Vec<u8>)> {
         ("want", frame_bytes(header(kind::WANT), &want.encode())),
         ("hashes", frame_bytes(header(kind::HASHES), &hashes.encode())),
         ("want_reread", frame_bytes(header(kind::WANT), &reread.encode())),
+        ("want_reread_parts", frame_bytes(header(kind::WANT), &parts.encode())),
         ("hurry", frame_bytes(Header { flags: flags::SKIPPABLE, ..header(kind::HURRY) }, &[])),
         ("barrier", frame_bytes(header(kind::BARRIER), &Barrier { token: 9, round: 1 }.encode())),
         (

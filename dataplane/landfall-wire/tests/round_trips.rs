@@ -21,7 +21,13 @@ fn ownership() -> impl Strategy<Value = PeerOwnership> {
 }
 
 fn hash_kind() -> impl Strategy<Value = HashKind> {
-    prop::sample::select(vec![HashKind::Units, HashKind::Leaves, HashKind::Nodes, HashKind::Reread])
+    prop::sample::select(vec![
+        HashKind::Units,
+        HashKind::Leaves,
+        HashKind::Nodes,
+        HashKind::Reread,
+        HashKind::RereadParts,
+    ])
 }
 
 fn roots() -> impl Strategy<Value = Vec<DiskRoot>> {

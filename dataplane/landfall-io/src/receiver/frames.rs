@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use landfall_core::Extent;
-use landfall_wire::{Barrier, ErrorCode, Header, Own, Run, Want, flags, kind};
+use landfall_wire::{Barrier, ErrorCode, HashKind, Header, Own, Run, Want, flags, kind};
 
 use super::lane::Item;
 use super::session::{LaneState, Refusal, Session, say};
@@ -44,12 +44,12 @@ pub(super) fn carry_out(
         kind::WANT => {
             let want = Want::decode(payload)?;
             let disk = disk_of(session, header)?;
-            if want.kind == landfall_wire::HashKind::Units {
+            if want.kind == HashKind::Units {
                 answer_want(lane, header.disk, disk, want)?;
             } else {
                 let (lane, disk, index) = (lane.clone(), disk.clone(), header.disk);
                 let turn = match want.kind {
-                    landfall_wire::HashKind::Reread => Some(
+                    HashKind::Reread | HashKind::RereadParts => Some(
                         receiver
                             .rereads
                             .enter()

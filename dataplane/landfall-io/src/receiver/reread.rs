@@ -5,7 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use landfall_core::tree::Hash;
+use landfall_core::tree::{Hash, Taken, zero_parts};
+use landfall_wire::{HashKind, REREAD_PARTS_MAX, Want};
 
 use super::Destination;
 use crate::cold_reader::ColdReader;
@@ -36,11 +37,13 @@ impl Drop for Turn {
 }
 
 impl Destination {
-    /// Hashes of chunks, each read from the disk now. Holes are known zeroes.
-    pub(super) fn reread(&self, first: u64, count: u64) -> io::Result<Vec<Hash>> {
+    /// Hashes of chunks, or of their parts, each read from the disk now. Holes are known zeroes.
+    pub(super) fn reread(&self, want: Want) -> io::Result<Vec<Hash>> {
+        let parts = want.kind == HashKind::RereadParts;
         let leaves = self.book.lock().expect("book").tree().leaves();
-        let range = first.min(leaves)..first.saturating_add(count).min(leaves);
-        let mut hashes = Vec::with_capacity((range.end - range.start) as usize);
+        let count = u64::from(want.count).min(if parts { REREAD_PARTS_MAX } else { u64::MAX });
+        let range = want.first.min(leaves)..want.first.saturating_add(count).min(leaves);
+        let mut hashes = Vec::new();
         let mut reader = None;
         let mut data_at = None;
         for leaf in range {
@@ -55,11 +58,20 @@ impl Destination {
             };
             data_at = Some(next);
             if let Some(zeroes) = self.zeroes(leaf, known).filter(|_| next >= chunk.end()) {
-                hashes.push(zeroes);
+                if parts {
+                    hashes.extend(zero_parts(chunk.len));
+                } else {
+                    hashes.push(zeroes);
+                }
                 continue;
             }
             let reader = reader.get_or_insert_with(|| ColdReader::new(&self.file));
-            hashes.push(self.reread_chunk(reader, leaf, known)?);
+            let taken = self.reread_chunk(reader, leaf, known)?;
+            if parts {
+                hashes.extend(taken.parts().into_iter().flatten());
+            } else {
+                hashes.extend(taken.whole());
+            }
         }
         Ok(hashes)
     }
@@ -75,7 +87,7 @@ impl Destination {
         reader: &mut ColdReader,
         leaf: u64,
         known: Option<Hash>,
-    ) -> io::Result<Hash> {
+    ) -> io::Result<Taken> {
         let (hashing, touches) = {
             let mut book = self.book.lock().expect("book");
             let touches = book.tree().touches();
@@ -96,6 +108,6 @@ impl Destination {
             let disk = self.pair.destination_uuid.as_str();
             tracing::error!(disk, leaf, "the disk holds another chunk than was written to it");
         }
-        Ok(hash)
+        Ok(taken)
     }
 }

@@ -483,7 +483,7 @@ fn received_hashes(
     debug_assert!(hashes.hashes.len() <= HASHES_MAX);
     match hashes.kind {
         HashKind::Units => {}
-        HashKind::Reread => {
+        HashKind::Reread | HashKind::RereadParts => {
             session.rereads.put(index, hashes);
             return Ok(());
         }

@@ -9,6 +9,7 @@ use landfall_api::{
 use landfall_core::scrub::{self, Mode, Scrub};
 use landfall_core::source::SourceDisk;
 use landfall_core::tree::{Hash, HashTree};
+use landfall_core::{Extent, UNIT};
 
 use super::cutover::hex;
 use super::job::Job;
@@ -70,31 +71,26 @@ impl Reread {
         }
     }
 
-    /// Both hashes of a chunk are known.
+    /// What both sides read of a chunk is known: its hash, or the values of its parts.
     pub(super) fn judge(
         &mut self,
         book: &mut SourceDisk,
         verify: bool,
         leaf: u64,
-        ours: &Hash,
-        theirs: &Hash,
-    ) {
+        ours: &[Hash],
+        theirs: &[Hash],
+    ) -> scrub::Verdict {
         let scrub = match &mut self.verify {
             Some(run) if verify => &mut run.scrub,
-            None if verify => return,
+            None if verify => return scrub::Verdict::Live,
             _ => &mut self.scrub,
         };
         let chunk = scrub.extent(leaf);
         let verdict = scrub.compared(book, leaf, ours, theirs);
-        let difference = (verdict == scrub::Verdict::Differs).then(|| Difference {
-            offset_bytes: ByteCount(chunk.off),
-            length_bytes: ByteCount(chunk.len),
-            source_hash: hex(ours),
-            destination_hash: hex(theirs),
-            at: now_text(),
-        });
+        let difference = evidence(verdict, chunk, ours, theirs);
         if let Some(difference) = &difference {
-            tracing::error!(offset = chunk.off, verify, "a chunk differs on both sides");
+            let offset = difference.offset_bytes.0;
+            tracing::error!(offset, verify, "the disks of both sides differ");
             if verify {
                 // The scrub looks at it too, and repairs it.
                 self.scrub.doubt(leaf);
@@ -110,8 +106,9 @@ impl Reread {
             self.complete_at = None;
         }
         if let Some(run) = self.verify.as_mut().filter(|_| verify) {
-            run.note(verdict, leaf, ours, theirs, difference);
+            run.note(verdict, leaf, ours[0], theirs[0], difference);
         }
+        verdict
     }
 
     /// A chunk could not be compared after all.
@@ -122,6 +119,25 @@ impl Reread {
             _ => self.scrub.abandon(book, leaf),
         }
     }
+}
+
+/// What differs, as it is shown: the chunk, or its first part that does.
+fn evidence(
+    verdict: scrub::Verdict,
+    chunk: Extent,
+    ours: &[Hash],
+    theirs: &[Hash],
+) -> Option<Difference> {
+    let scrub::Verdict::Differs(units) = verdict else { return None };
+    let at = if ours.len() > 1 { units.trailing_zeros() as usize } else { 0 };
+    let whole = ours.len() == 1;
+    Some(Difference {
+        offset_bytes: ByteCount(chunk.off + at as u64 * UNIT),
+        length_bytes: ByteCount(if whole { chunk.len } else { UNIT }),
+        source_hash: hex(ours.get(at)?),
+        destination_hash: hex(theirs.get(at)?),
+        at: now_text(),
+    })
 }
 
 impl DiskVerification {
@@ -140,13 +156,13 @@ impl DiskVerification {
         &mut self,
         verdict: scrub::Verdict,
         leaf: u64,
-        ours: &Hash,
-        theirs: &Hash,
+        ours: Hash,
+        theirs: Hash,
         difference: Option<Difference>,
     ) {
         if verdict != scrub::Verdict::Live {
-            self.ours.load(leaf, *ours);
-            self.theirs.load(leaf, *theirs);
+            self.ours.load(leaf, ours);
+            self.theirs.load(leaf, theirs);
         }
         if self.differences.len() < EVIDENCE_MAX {
             self.differences.extend(difference);

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use landfall_api::{JobKind, LimitedBy};
 use landfall_core::CHUNK;
 use landfall_core::handover::Phase;
-use landfall_core::tree::Hash;
-use landfall_wire::{HASHES_MAX, HashKind, Hashes, Want, features, kind};
+use landfall_core::scrub::Verdict;
+use landfall_core::tree::{Hash, zero_parts};
+use landfall_wire::{HASHES_MAX, HashKind, Hashes, REREAD_PARTS_MAX, Want, features, kind};
 
 use super::cutover::Cutover;
 use super::job::{Job, JobDiskIo};
@@ -58,7 +59,7 @@ impl Mailbox {
     fn take(&self, ask: &Ask) -> Option<Hashes> {
         let mut answers = self.answers.lock().expect("answers");
         let fits = |(disk, hashes): &(usize, Hashes)| {
-            *disk == ask.disk && hashes.first == ask.leaves.start
+            *disk == ask.disk && hashes.first == ask.leaves.start && hashes.kind == ask.kind
         };
         let at = answers.iter().position(fits)?;
         Some(answers.swap_remove(at).1)
@@ -68,6 +69,8 @@ impl Mailbox {
 struct Ask {
     disk: usize,
     leaves: Range<u64>,
+    /// `Reread`, or `RereadParts` where a guest may be writing beside.
+    kind: HashKind,
     /// For the verification; else for the scrub.
     verify: bool,
 }
@@ -123,8 +126,8 @@ fn next(job: &Job, cutover: &Cutover) -> Option<Ask> {
     }
     let find = |verify: bool| {
         job.disks.iter().enumerate().find_map(|(disk, on)| {
-            let leaves = next_on(on, verify)?;
-            Some(Ask { disk, leaves, verify })
+            let (leaves, kind) = next_on(on, verify)?;
+            Some(Ask { disk, leaves, kind, verify })
         })
     };
     if !draining && let Some(ask) = find(true) {
@@ -145,20 +148,24 @@ fn has_room(job: &Job) -> bool {
     remaining <= REMAINING_MAX || matches!(limit(), Some(LimitedBy::Network | LimitedBy::RateLimit))
 }
 
-fn next_on(disk: &JobDiskIo, verify: bool) -> Option<Range<u64>> {
+fn next_on(disk: &JobDiskIo, verify: bool) -> Option<(Range<u64>, HashKind)> {
     let mut reread = disk.reread.lock().expect("reread");
     let scrub = if verify { &mut reread.verify.as_mut()?.scrub } else { &mut reread.scrub };
     let first = scrub.peek(&disk.disk.book.lock().expect("book"))?;
-    // A hole costs no reading: as much of it as one answer holds.
+    // A hole costs no reading: as much of it as one answer holds, and as whole chunks.
     let data = disk.disk.file.next_data(first * CHUNK).ok().flatten();
     let hole = data.unwrap_or(disk.disk.file.capacity()) / CHUNK - first;
-    let max = hole.clamp(ASK_CHUNKS, HASHES_MAX as u64);
-    scrub.next(&mut disk.disk.book.lock().expect("book"), max)
+    let whole = verify || hole > REREAD_PARTS_MAX;
+    let most = if whole { HASHES_MAX as u64 } else { REREAD_PARTS_MAX };
+    let kind = if whole { HashKind::Reread } else { HashKind::RereadParts };
+    let mut book = disk.disk.book.lock().expect("book");
+    let leaves = scrub.next(&mut book, hole.clamp(ASK_CHUNKS, most), whole)?;
+    Some((leaves, kind))
 }
 
 fn send(session: &Session, ask: &Ask) -> io::Result<()> {
     let count = (ask.leaves.end - ask.leaves.start) as u16;
-    let want = Want { kind: HashKind::Reread, first: ask.leaves.start, count }.encode();
+    let want = Want { kind: ask.kind, first: ask.leaves.start, count }.encode();
     let frame = Frame::new(kind::WANT, session.epoch, &want).disk(ask.disk);
     session.bulk.all().first().unwrap_or(&session.prio).send(&[frame], |_| {})
 }
@@ -172,7 +179,7 @@ fn answer(
 ) -> io::Result<()> {
     let disk = &job.disks[ask.disk];
     let reader = readers[ask.disk].get_or_insert_with(|| ColdReader::new(&disk.disk.file));
-    let ours = match disk.reread_chunks(reader, ask.leaves.clone()) {
+    let ours = match disk.reread_chunks(reader, ask) {
         Ok(ours) => ours,
         Err(error) => {
             abandon(disk, ask);
@@ -190,17 +197,20 @@ fn answer(
         }
         session.rereads.wait(IDLE);
     };
-    if theirs.len() != ours.len() {
+    if theirs.len() != ours.iter().map(Vec::len).sum::<usize>() {
         abandon(disk, ask);
         return Err(io::Error::other("hashes of other chunks than were asked for"));
     }
+    let mut theirs = theirs.as_slice();
     let mut reread = disk.reread.lock().expect("reread");
-    for (leaf, (ours, theirs)) in ask.leaves.clone().zip(ours.iter().zip(&theirs)) {
+    for (leaf, ours) in ask.leaves.clone().zip(&ours) {
+        let (their, rest) = theirs.split_at(ours.len());
+        theirs = rest;
         let mut book = disk.disk.book.lock().expect("book");
-        reread.judge(&mut book, ask.verify, leaf, ours, theirs);
+        let verdict = reread.judge(&mut book, ask.verify, leaf, ours, their);
         let chunk = book.tree().chunk(leaf);
         drop(book);
-        if ours != theirs {
+        if matches!(verdict, Verdict::Differs(_)) {
             disk.disk.note_difference(chunk);
         }
     }
@@ -257,12 +267,13 @@ pub(super) fn nothing_left(job: &Job, session: &Session) -> bool {
 }
 
 impl JobDiskIo {
-    /// Hashes of chunks, each read from the disk now. Holes are known zeroes.
-    fn reread_chunks(&self, reader: &mut ColdReader, leaves: Range<u64>) -> io::Result<Vec<Hash>> {
+    /// Hashes of chunks, or of their parts, each read from the disk now. Holes are known zeroes.
+    fn reread_chunks(&self, reader: &mut ColdReader, ask: &Ask) -> io::Result<Vec<Vec<Hash>>> {
         let file = &self.disk.file;
-        let mut hashes = Vec::with_capacity((leaves.end - leaves.start) as usize);
+        let parts = ask.kind == HashKind::RereadParts;
+        let mut hashes = Vec::with_capacity((ask.leaves.end - ask.leaves.start) as usize);
         let mut data_at = None;
-        for leaf in leaves {
+        for leaf in ask.leaves.clone() {
             let (chunk, zeroes, known) = {
                 let book = self.disk.book.lock().expect("book");
                 (book.tree().chunk(leaf), book.tree().zero(leaf), book.tree().leaf(leaf))
@@ -273,7 +284,7 @@ impl JobDiskIo {
             };
             data_at = Some(next);
             if next >= chunk.end() && known == Some(zeroes) {
-                hashes.push(zeroes);
+                hashes.push(if parts { zero_parts(chunk.len) } else { vec![zeroes] });
                 continue;
             }
             let hashing = self.disk.book.lock().expect("book").tree_mut().begin_whole(leaf);
@@ -282,8 +293,11 @@ impl JobDiskIo {
             match taken {
                 Ok(taken) => {
                     book.tree_mut().put(&taken);
-                    let whole = taken.whole();
-                    hashes.push(whole.ok_or_else(|| io::Error::other("a chunk read in part"))?);
+                    let values = match parts {
+                        true => taken.parts(),
+                        false => taken.whole().map(|hash| vec![hash]),
+                    };
+                    hashes.push(values.ok_or_else(|| io::Error::other("a chunk read in part"))?);
                 }
                 Err(error) => {
                     book.tree_mut().abandon(hashing);
