@@ -26,6 +26,7 @@ mod tcp_info;
 mod tls;
 
 pub use allocator::tune_allocator;
+pub use landfall_wire::Codec;
 pub use metered::MeteredExport;
 pub use priority::step_back;
 pub use receiver::Receiver;

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+use landfall_io::Codec;
 
 /// A number of bytes with an optional binary suffix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,6 +109,9 @@ pub struct SourceArgs {
     /// Absolute limit of the background in bytes per second; suffixes K M G
     #[arg(long, value_name = "BYTES", value_parser = parse_byte_size)]
     pub bytes_per_second_max: Option<ByteSize>,
+    /// Compression of what is sent; `auto` takes what pays on this link
+    #[arg(long, value_name = "CODEC", value_enum, default_value_t = CodecChoice::Auto)]
+    pub codec: CodecChoice,
     /// Do not read both sides again from their disks before the job is ready
     #[arg(long)]
     pub no_scrub: bool,
@@ -120,6 +124,31 @@ pub struct SourceArgs {
     /// Most that throttling may add to one write, in milliseconds
     #[arg(long, value_name = "MS")]
     pub added_write_latency_ms_max: Option<u32>,
+}
+
+/// Which codec a source uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CodecChoice {
+    /// Chosen by what pays.
+    Auto,
+    /// Nothing is compressed.
+    None,
+    /// LZ4.
+    Lz4,
+    /// Zstandard.
+    Zstd,
+}
+
+impl CodecChoice {
+    /// The codec, if it is fixed.
+    pub fn fixed(self) -> Option<Codec> {
+        match self {
+            Self::Auto => None,
+            Self::None => Some(Codec::None),
+            Self::Lz4 => Some(Codec::Lz4),
+            Self::Zstd => Some(Codec::Zstd),
+        }
+    }
 }
 
 /// `replicator tap`

@@ -161,6 +161,7 @@ impl Plan {
         for disk in written_past {
             keeper.engine.set_untracked(&pairing.uuid("source", disk));
         }
+        keeper.engine.set_codec(&pairing.id, status.generation, args.codec.fixed())?;
         past::forget(&self.state)?;
         let certificate = JobCertificate {
             generation: status.generation,

@@ -320,6 +320,26 @@ fn a_disk_written_while_no_source_ran_is_compared_and_sent() {
     sides.assert_equal();
 }
 
+#[test]
+fn what_can_be_compressed_crosses_the_wire_smaller() {
+    let sides = Sides::new(&[(24 * MIB, 0)]);
+    let disk = std::fs::File::options().write(true).open(sides.path("s0.raw")).unwrap();
+    let text = b"the same words again and again ".repeat(MIB as usize / 4);
+    std::os::unix::fs::FileExt::write_all_at(&disk, &text[..7 * MIB as usize], MIB).unwrap();
+    let receiver = Running::start(sides.receiver_command());
+    let mut command = sides.source_command();
+    command.args(["--codec", "zstd"]);
+    let source = Running::start(command);
+    sides.wait_ready();
+    let status = sides.ctl_ok(&["finish"]);
+    let bytes = |name: &str| status["disks"][0][name].as_str().unwrap().parse::<u64>().unwrap();
+    assert!(bytes("sentBytes") >= 7 * MIB && bytes("wireBytes") < 2 * MIB, "{status:#}");
+    assert_eq!(status["codec"]["name"], "zstd");
+    assert!(status["codec"]["ratio"].as_f64().unwrap() > 4.0, "{}", status["codec"]);
+    assert!(source.end() && receiver.end());
+    sides.assert_equal();
+}
+
 /// A block device over a file; gone with this. It needs rights that not every machine gives.
 struct Loop(PathBuf);
 
