@@ -2,7 +2,7 @@
  * `npm run bench -- SUITE…`: figures of the product, each measured several times against its goal and its peers. It prints and
  * writes what it measured; it never fails because of a figure: a bench is not a timed test.
  */
-import { rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -97,10 +97,12 @@ for (const name of names) {
     process.stderr.write(`${name} could not be measured: ${text(error)}\n`);
   }
 }
+mkdirSync(values.folder, { recursive: true });
+const machine = describeMachine(values.folder);
 if (values.json !== undefined) {
-  writeFileSync(values.json, `${JSON.stringify({ machine: describeMachine(), suites: reports }, null, 2)}\n`);
+  writeFileSync(values.json, `${JSON.stringify({ machine, suites: reports }, null, 2)}\n`);
 }
-if (values.publish) await publish(reports);
+if (values.publish) await publish(reports, machine);
 process.exit();
 
 async function measure(name: string): Promise<SuiteResult> {

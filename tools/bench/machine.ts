@@ -1,7 +1,7 @@
 /** What the figures were measured on. */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { cpus, release, tmpdir, totalmem } from 'node:os';
+import { cpus, release, totalmem } from 'node:os';
 
 export interface Machine {
   readonly processor: string;
@@ -15,7 +15,8 @@ export interface Machine {
   readonly peers: readonly string[];
 }
 
-export function describeMachine(folder = tmpdir()): Machine {
+/** `folder` is where the disks of the benches lie. */
+export function describeMachine(folder: string): Machine {
   const found = /^PRETTY_NAME="(.*)"$/m.exec(readFileSync('/etc/os-release', 'utf8'));
   const all = cpus();
   return {

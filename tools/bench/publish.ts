@@ -5,7 +5,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { format } from 'prettier';
 import type { Report, Results } from './figure.ts';
-import { describeMachine } from './machine.ts';
+import type { Machine } from './machine.ts';
 import { svgOf } from './svg.ts';
 import { filled } from './tables.ts';
 
@@ -14,12 +14,12 @@ const page = 'docs/performance.md';
 const results = `${folder}/results.json`;
 
 /** Puts the reports in the place of older ones of the same suites. */
-export async function publish(reports: readonly Report[]): Promise<void> {
+export async function publish(reports: readonly Report[], machine: Machine): Promise<void> {
   mkdirSync(folder, { recursive: true });
   const before = existsSync(results) ? (JSON.parse(readFileSync(results, 'utf8')) as Results).suites : [];
   const kept = before.filter(({ suite }) => !reports.some((report) => report.suite === suite));
   const suites = [...kept, ...reports].sort((a, b) => a.suite.localeCompare(b.suite));
-  const all: Results = { machine: describeMachine(), suites };
+  const all: Results = { machine, suites };
   for (const { plots } of reports) {
     for (const plot of plots) writeFileSync(`${folder}/${plot.name}.svg`, svgOf(plot));
   }
