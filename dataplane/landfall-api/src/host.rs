@@ -36,6 +36,11 @@ pub struct DetachRequest {
     pub vm_uuid: Uuid,
     /// The disk's backing UUID.
     pub disk_uuid: Uuid,
+    /// Whether the disk goes on elsewhere (on another host, or under another file after a
+    /// snapshot): what is known of it is left beside it for the next attach. Without it the storage
+    /// policy is gone, and the state beside the disk goes with it.
+    #[serde(default)]
+    pub keep_state: bool,
 }
 
 /// Hypervisor face: the VM's side is gone, nobody writes any more.

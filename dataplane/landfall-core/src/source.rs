@@ -181,6 +181,15 @@ impl SourceDisk {
         self.have.none(extent.touched(UNIT)) && self.in_flight.overlap(extent).is_none()
     }
 
+    /// Whether an extent, within a region of the log, still has to be compared, or nobody knows yet:
+    /// a clean close says so to the next who opens the disk.
+    pub fn doubtful(&self, extent: Extent) -> bool {
+        match self.settled {
+            true => !self.unverified.none(extent.touched(UNIT)),
+            false => self.suspect(extent.off / (64 * UNIT)),
+        }
+    }
+
     /// The receiver's have-map at the start of a session. With `distrust` (another epoch than
     /// the one the map was filled in) every suspect unit it holds must be compared.
     pub fn begin_session(&mut self, have: Bitmap, distrust: bool) {

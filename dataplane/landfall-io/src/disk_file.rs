@@ -34,6 +34,18 @@ impl DiskFile {
         Ok(Self { file, direct, capacity })
     }
 
+    /// The same without a look at the file's length, to go on with a disk that was changed behind
+    /// our back.
+    pub(crate) fn open_as_it_is(path: &Path, capacity: u64) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        Ok(Self { file, direct: None, capacity })
+    }
+
+    /// What the file system says about the open file.
+    pub(crate) fn metadata(&self) -> io::Result<Metadata> {
+        self.file.metadata()
+    }
+
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity
     }

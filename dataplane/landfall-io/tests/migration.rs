@@ -97,6 +97,6 @@ fn commands_of_an_older_holder_are_refused_and_may_come_twice_otherwise() {
     );
     let sealed = world.source.attach(&source_uuid(0), &world.source_path(0), MIB);
     assert_eq!(sealed.err().unwrap().code, Code::DiskSealed);
-    world.source.detach(&source_uuid(0)).unwrap();
+    world.source.detach(&source_uuid(0), false).unwrap();
     world.source.attach(&source_uuid(0), &world.source_path(0), MIB).unwrap();
 }

@@ -15,6 +15,7 @@ use landfall_core::{BLOCK, Extent};
 use landfall_nbd::{Export, Extent as NbdExtent, about_to_wait, answer_after};
 
 use super::book::Book;
+use super::disk_fault::DiskFault;
 use super::intent_log::IntentFile;
 use super::sidecar::Sidecar;
 use crate::clock::now_ns;
@@ -63,6 +64,8 @@ pub(super) struct SourceDiskIo {
     pub(super) flush_failed: AtomicBool,
     /// After that no region leaves the write-intent log any more.
     pub(super) never_clear: AtomicBool,
+    /// The file under the tap is not what it was: the session stays ended while this stands.
+    pub(super) fault: Mutex<Option<DiskFault>>,
     /// No process of ours serves the disk through this any more.
     pub(super) ended: AtomicBool,
     pub(super) untracked: AtomicBool,

@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Condvar, Mutex};
@@ -172,7 +172,8 @@ impl SourceDiskIo {
     pub(super) fn lose_trust(&self, base: Base, why: &str) {
         let mut sidecar = self.sidecar.lock().expect("sidecar");
         tracing::info!(disk = %self.uuid, why, "the destination's state is not trusted");
-        let begun = sidecar.begin_lineage(base);
+        let inode = self.file.metadata().map_or(0, |meta| meta.ino());
+        let begun = sidecar.begin_lineage(base, inode);
         let lineage = sidecar.state.lineage;
         let outcome = match (&begun, base) {
             (Ok(()), NO_BASE) => {

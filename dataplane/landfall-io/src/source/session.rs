@@ -282,6 +282,9 @@ fn connect(
     cutover: &Arc<Cutover>,
     tls: &Arc<rustls::ClientConfig>,
 ) -> Result<(Arc<Session>, Vec<LinkReader>), Loss> {
+    if let Some(fault) = job.disk_fault() {
+        return Err(Loss { code: fault.code, message: fault.message, permanent: true });
+    }
     let epoch = job.epoch.load(SeqCst);
     let number = job.session_number.fetch_add(1, SeqCst) + 1;
     let mut hello = hello(job, number);

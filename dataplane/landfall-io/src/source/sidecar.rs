@@ -53,7 +53,7 @@ pub fn forsake(disk_path: &Path, disk: &Uuid, capacity: u64) -> io::Result<()> {
     let mut sidecar = Sidecar::open(disk_path, disk, capacity)?;
     match sidecar.state.base {
         NO_BASE => Ok(()),
-        base => sidecar.begin_lineage(base),
+        base => sidecar.begin_lineage(base, sidecar.state.inode),
     }
 }
 
@@ -69,6 +69,8 @@ pub(super) struct SidecarState {
     pub(super) lineage: u64,
     /// Serial of the map that was left by a clean close; 0 without one.
     pub(super) clean: u64,
+    /// File of the disk when the lineage began.
+    pub(super) inode: u64,
 }
 
 /// The state of one disk and the file it lives in.
@@ -86,7 +88,7 @@ pub(super) struct Sidecar {
 
 /// Length before the write-intent log came: such a super trusts nothing.
 const LEN_BEFORE: usize = 16 + 8 + 4 + 1 + 8 + 32;
-const LEN: usize = LEN_BEFORE + 16 + 8 + 8;
+const LEN: usize = LEN_BEFORE + 16 + 8 + 8 + 8;
 
 impl Sidecar {
     /// Opens or makes it. State of another disk counts as none: somebody copied files.
@@ -178,6 +180,7 @@ impl Sidecar {
             self.state.base = bytes[69..85].try_into().expect("16");
             self.state.lineage = u64_at(85);
             self.state.clean = u64_at(93);
+            self.state.inode = u64_at(101);
         }
         Ok(())
     }
@@ -198,6 +201,7 @@ impl Sidecar {
         bytes.extend_from_slice(&state.base);
         bytes.extend_from_slice(&state.lineage.to_le_bytes());
         bytes.extend_from_slice(&state.clean.to_le_bytes());
+        bytes.extend_from_slice(&state.inode.to_le_bytes());
         self.file.store(&bytes)?;
         self.state = state;
         self.doubtful = false;
@@ -208,9 +212,9 @@ impl Sidecar {
     /// and no map. Lineages come from the clock, so that a super that was lost does not wake up
     /// old pages. After an error it is believed all the same: the next state that can be stored
     /// says so.
-    pub(super) fn begin_lineage(&mut self, base: Base) -> io::Result<()> {
+    pub(super) fn begin_lineage(&mut self, base: Base, inode: u64) -> io::Result<()> {
         let lineage = fresh_number().max(self.state.lineage + 1);
-        self.state = SidecarState { base, lineage, clean: 0, ..self.state };
+        self.state = SidecarState { base, lineage, inode, clean: 0, ..self.state };
         self.store(self.state)
     }
 }

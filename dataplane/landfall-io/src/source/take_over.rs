@@ -1,13 +1,16 @@
-//! What a process believes of the state that it finds beside a disk, and how tracking begins.
+//! How tracking begins, how it is left, and what a process believes of the state that it finds
+//! beside a disk.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::sync::atomic::Ordering::SeqCst;
 
 use landfall_core::intent::region_bytes;
-use landfall_core::{Bitmap, UNIT};
+use landfall_core::{Bitmap, Extent, UNIT};
 
 use super::disk::SourceDiskIo;
-use super::sidecar::{Base, DiskPhase, NO_BASE, SidecarState};
+use super::map_file::{Identity, MapFile, MapHead, save};
+use super::sidecar::{Base, DiskPhase, NO_BASE, SidecarState, fresh_number};
 
 impl SourceDiskIo {
     /// Goes on where an earlier process, here or on another host, stopped or was killed. Called
@@ -20,15 +23,20 @@ impl SourceDiskIo {
         if state.phase != DiskPhase::Ours || state.base == NO_BASE {
             return;
         }
-        let believed = match (self.mark.exists(), doubtful) {
-            (true, _) => Err("a process could not say that it lost track".into()),
-            (_, true) => Err("the super is damaged".into()),
-            _ => self.believe(state).map_err(|error| error.to_string()),
+        let inode = self.file.metadata().map(|meta| meta.ino());
+        let believed = if self.mark.exists() {
+            Err(io::Error::other("a process could not say that it lost track"))
+        } else if doubtful {
+            Err(io::Error::other("the super is damaged"))
+        } else if inode.is_ok_and(|inode| inode != state.inode) {
+            Err(io::Error::other("the disk is another file than before"))
+        } else {
+            self.believe(state)
         };
-        if let Err(why) = &believed {
-            self.lose_trust(state.base, why);
+        if let Err(error) = believed {
+            self.lose_trust(state.base, &error.to_string());
+            self.track(None);
         }
-        self.track(believed.ok());
         if let Err(error) = std::fs::remove_file(&self.mark)
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -36,9 +44,84 @@ impl SourceDiskIo {
         }
     }
 
-    /// The regions that may differ.
-    fn believe(&self, state: SidecarState) -> io::Result<Bitmap> {
-        self.intent.recover(state.lineage)
+    /// The map of a clean close, or else the log, says what may differ. The map is void before
+    /// anything can be written.
+    fn believe(&self, state: SidecarState) -> io::Result<()> {
+        let logged = self.intent.recover(state.lineage)?;
+        if state.clean == 0 {
+            tracing::info!(disk = %self.uuid, regions = logged.ones(), "the log is taken over");
+            self.track(Some(logged));
+            return Ok(());
+        }
+        let path = self.sidecar.lock().expect("sidecar").path("map");
+        let head = self.map_head(state, state.clean)?;
+        let map = MapFile::open(&path, &head, logged.len())?;
+        self.track(Some(map.suspects.clone()));
+        map.load(&mut self.book.lock().expect("book"))?;
+        let mut sidecar = self.sidecar.lock().expect("sidecar");
+        let next = SidecarState { clean: 0, ..sidecar.state };
+        sidecar.store(next)?;
+        tracing::info!(disk = %self.uuid, "the map of a clean close is taken over");
+        if let Err(error) = std::fs::remove_file(&path) {
+            tracing::warn!(disk = %self.uuid, %error, "a map that is void stays");
+        }
+        Ok(())
+    }
+
+    fn map_head(&self, state: SidecarState, serial: u64) -> io::Result<MapHead> {
+        Ok(MapHead {
+            serial,
+            disk: self.uuid.to_bytes(),
+            capacity: self.file.capacity(),
+            base: state.base,
+            lineage: state.lineage,
+            file: Identity::of(&self.file.metadata()?),
+        })
+    }
+
+    /// Serves the disk no more. What is on disk stays as it is, as after a kill.
+    pub(super) fn end(&self) {
+        self.ended.store(true, SeqCst);
+        self.drain();
+        self.sidecar.lock().expect("sidecar").unlock();
+    }
+
+    /// Serves the disk no more, and leaves what is known beside it. The job has ended. Whatever
+    /// fails here costs the next process no more than a kill.
+    pub(super) fn end_clean(&self) {
+        self.ended.store(true, SeqCst);
+        self.drain();
+        if let Err(error) = self.leave_map() {
+            tracing::warn!(disk = %self.uuid, %error, "the disk is left without a map");
+        }
+        self.end();
+    }
+
+    fn leave_map(&self) -> io::Result<()> {
+        let state = self.sidecar.lock().expect("sidecar").state;
+        let ours = state.phase == DiskPhase::Ours && state.base != NO_BASE;
+        if !ours || self.never_clear.load(SeqCst) || self.intent.notes_nothing() {
+            return Ok(());
+        }
+        self.sync()?;
+        let book = self.book.lock().expect("book");
+        if !book.tracking() || self.flush_failed.load(SeqCst) {
+            return Ok(());
+        }
+        let head = self.map_head(state, fresh_number())?;
+        let mut suspects = self.intent.suspects();
+        let bytes = region_bytes(self.file.capacity());
+        for region in 0..suspects.len() {
+            let off = region * bytes;
+            let extent = Extent::new(off, bytes.min(self.file.capacity() - off));
+            if !book.doubtful(extent) {
+                suspects.clear(region..region + 1);
+            }
+        }
+        let mut sidecar = self.sidecar.lock().expect("sidecar");
+        save(&sidecar.path("map"), &head, &book, &suspects)?;
+        let next = SidecarState { clean: head.serial, ..sidecar.state };
+        sidecar.store(next)
     }
 
     /// Ensures that writes are tracked for the destination disk `base`. What was tracked for it

@@ -1,13 +1,13 @@
 //! What a source does for its disks from time to time, whether a job runs or not: regions leave
-//! the write-intent log, and a log that could not be written is tried again.
+//! the write-intent log, a log that could not be written is tried again, and the file is looked at.
 
+use std::sync::Weak;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::disk::SourceDiskIo;
 use super::job::Job;
-use super::sidecar::{Base, NO_BASE};
+use super::sidecar::{DiskPhase, NO_BASE};
 use super::vm::SourceVm;
 
 /// Regions are cleared so often: a kill costs the comparison of what was written since.
@@ -32,14 +32,20 @@ pub(super) fn run(source: &Weak<SourceVm>) {
 }
 
 /// One turn for one disk.
-pub(super) fn look_after(disk: &Arc<SourceDiskIo>, job: Option<&Arc<Job>>, clear: bool) {
-    let base = disk.sidecar.lock().expect("sidecar").state.base;
-    if base == NO_BASE || disk.ended.load(SeqCst) {
+pub(super) fn look_after(disk: &SourceDiskIo, job: Option<&Job>, clear: bool) {
+    let state = disk.sidecar.lock().expect("sidecar").state;
+    let base = state.base;
+    if base == NO_BASE || state.phase != DiskPhase::Ours || disk.ended.load(SeqCst) {
         return;
     }
+    disk.check_file(job);
     if disk.flush_failed.swap(false, SeqCst) {
         disk.never_clear.store(true, SeqCst);
-        flush_failed(disk, base, job);
+        // I8: pages that could not be written may be marked clean, so a later flush proves
+        // nothing. Until the disk is opened anew no region leaves the log, and both sides are
+        // compared.
+        let (why, text) = ("a flush of the source disk failed", "A source disk cannot be flushed");
+        disk.distrust(why, job, "SOURCE_STORAGE_FAILED", text);
     }
     if disk.intent.notes_nothing() {
         disk.lose_trust(base, "the write-intent log is tried again");
@@ -49,23 +55,5 @@ pub(super) fn look_after(disk: &Arc<SourceDiskIo>, job: Option<&Arc<Job>>, clear
         && let Err(error) = disk.clear_quiet()
     {
         tracing::error!(disk = %disk.uuid, %error, "a source disk cannot be flushed");
-    }
-}
-
-/// I8: pages that could not be written may be marked clean, so a later flush proves nothing. Until
-/// the disk is opened anew no region leaves the log any more, and both sides are compared.
-fn flush_failed(disk: &SourceDiskIo, base: Base, job: Option<&Arc<Job>>) {
-    disk.lose_trust(base, "a flush of the source disk failed");
-    let Some(job) = job.filter(|job| job.disks.iter().any(|used| used.disk.uuid == disk.uuid))
-    else {
-        return;
-    };
-    disk.book.lock().expect("book").suspect_all();
-    if let Err(error) = job.raise_epoch(job.epoch.load(SeqCst) + 1) {
-        tracing::error!(%error, "the epoch cannot be raised");
-    }
-    let session = job.control.lock().expect("control").session.clone();
-    if let Some(session) = session {
-        session.end_with("SOURCE_STORAGE_FAILED", "A source disk cannot be flushed".into());
     }
 }

@@ -69,7 +69,9 @@ impl SourceVm {
         let kept = Kept::load(&self.state_dir)?;
         let mut inner = self.inner();
         for disk in kept.disks {
-            let opened = self.open_disk(&disk.uuid, &disk.path, disk.capacity.0)?;
+            // A disk that was resized meanwhile is served as before; its job says what is wrong.
+            let opened = self.open_disk(&disk.uuid, &disk.path, disk.capacity.0, true)?;
+            opened.check_file(None);
             inner.disks.push(opened);
         }
         if let Some(job) = &kept.job {
@@ -152,7 +154,7 @@ impl SourceVm {
                 return Err(Problem::new(Code::DiskChanged, text));
             }
             None => {
-                let opened = self.open_disk(disk, path, capacity)?;
+                let opened = self.open_disk(disk, path, capacity, false)?;
                 inner.disks.push(opened.clone());
                 opened
             }
@@ -167,9 +169,19 @@ impl SourceVm {
         Ok(attached)
     }
 
-    fn open_disk(&self, uuid: &Uuid, path: &Path, capacity: u64) -> Result<Arc<SourceDiskIo>> {
+    fn open_disk(
+        &self,
+        uuid: &Uuid,
+        path: &Path,
+        capacity: u64,
+        of_any_length: bool,
+    ) -> Result<Arc<SourceDiskIo>> {
         let what = || format!("disk {uuid}");
-        let file = DiskFile::open(path, capacity).map_err(|error| match error.kind() {
+        let file = match of_any_length {
+            true => DiskFile::open_as_it_is(path, capacity),
+            false => DiskFile::open(path, capacity),
+        };
+        let file = file.map_err(|error| match error.kind() {
             std::io::ErrorKind::InvalidData => {
                 Problem::new(Code::DiskChanged, format!("{}: {error}", what()))
             }
@@ -196,6 +208,7 @@ impl SourceVm {
             mark: self.state_dir.join(format!("untracked-{uuid}")),
             flush_failed: AtomicBool::new(false),
             never_clear: AtomicBool::new(false),
+            fault: Mutex::new(None),
             ended: AtomicBool::new(false),
             untracked: AtomicBool::new(false),
             incoming: Meter::default(),
@@ -206,8 +219,9 @@ impl SourceVm {
         Ok(disk)
     }
 
-    /// The storage policy is detached: the tap goes, and with it the state beside the disk.
-    pub fn detach(&self, disk: &Uuid) -> Result<()> {
+    /// The tap goes. With `keep_state` the disk goes on elsewhere, and what is known of it stays
+    /// beside it; else the storage policy is detached and the state goes too. Repeatable.
+    pub fn detach(&self, disk: &Uuid, keep_state: bool) -> Result<()> {
         let mut inner = self.inner();
         let Some(at) = inner.disks.iter().position(|known| known.uuid == *disk) else {
             return Ok(());
@@ -217,11 +231,19 @@ impl SourceVm {
             job.stop();
         }
         let gone = inner.disks.remove(at);
+        if keep_state {
+            gone.end_clean();
+        } else {
+            gone.end();
+        }
         if inner.disks.is_empty() {
             self.cutover.reset();
             self.cutover.lock().open = false;
         }
         self.keep(&inner)?;
+        if keep_state {
+            return Ok(());
+        }
         match std::fs::remove_dir_all(Sidecar::dir(&gone.path)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(Problem::storage(format!("state of disk {disk}"), &error))
@@ -284,6 +306,16 @@ impl SourceVm {
     /// Ends the job's threads and connections, and serves the disks no more. What is kept on disk
     /// stays as it is, as after a kill.
     pub fn close(&self) {
+        self.end().iter().for_each(|disk| disk.end());
+    }
+
+    /// The same, and leaves beside each disk what is known of it: whoever opens it next, here or on
+    /// another host, goes on without comparing or reading it. Nobody writes any more.
+    pub fn close_clean(&self) {
+        self.end().iter().for_each(|disk| disk.end_clean());
+    }
+
+    fn end(&self) -> Vec<Arc<SourceDiskIo>> {
         self.ended.store(true, SeqCst);
         let (job, disks) = {
             let inner = self.inner();
@@ -292,26 +324,22 @@ impl SourceVm {
         if let Some(job) = job {
             job.stop();
         }
-        for disk in disks {
-            disk.ended.store(true, SeqCst);
-            disk.drain();
-            disk.sidecar.lock().expect("sidecar").unlock();
-        }
+        disks
     }
 
     pub(super) fn has_ended(&self) -> bool {
         self.ended.load(SeqCst)
     }
 
-    /// Takes what is quiet out of the write-intent logs, if `clear`, and looks whether the logs
-    /// can be written.
+    /// Looks after disk files and write-intent logs, and with `clear` takes what is quiet out of
+    /// the logs. It happens by itself every second, and every tenth with `clear`.
     pub fn look_after(&self, clear: bool) {
         let (job, disks) = {
             let inner = self.inner();
             (inner.job.clone(), inner.disks.clone())
         };
         for disk in &disks {
-            upkeep::look_after(disk, job.as_ref(), clear);
+            upkeep::look_after(disk, job.as_deref(), clear);
         }
     }
 

@@ -105,11 +105,11 @@ impl Keeper {
     }
 
     /// Takes the tap away from a disk.
-    pub fn detach(&self, disk: &Uuid) -> Result<(), Problem> {
+    pub fn detach(&self, disk: &Uuid, keep_state: bool) -> Result<(), Problem> {
         let mut state = self.lock();
         drop(state.servers.remove(disk));
-        self.engine.detach(disk)?;
-        tracing::info!(%disk, "detached");
+        self.engine.detach(disk, keep_state)?;
+        tracing::info!(%disk, keep_state, "detached");
         Ok(())
     }
 
@@ -226,7 +226,8 @@ impl Keeper {
         self.files.forget()
     }
 
-    /// Hangs up on every guest without an answer and makes what they wrote durable.
+    /// Hangs up on every guest without an answer, makes what they wrote durable and leaves beside
+    /// each disk what is known of it.
     pub fn close(&self) {
         self.lock().servers.clear();
         for (disk, tap) in self.engine.exports() {
@@ -234,6 +235,7 @@ impl Keeper {
                 tracing::error!(%disk, %error, "the last flush failed");
             }
         }
+        self.engine.close_clean();
     }
 }
 

@@ -65,7 +65,7 @@ async fn detach(
     State(keeper): Keep,
     Json(body): Json<DetachRequest>,
 ) -> Result<StatusCode, Refusal> {
-    blocking(move || keeper.detach(&body.disk_uuid)).await?;
+    blocking(move || keeper.detach(&body.disk_uuid, body.keep_state)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
