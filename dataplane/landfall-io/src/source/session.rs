@@ -214,6 +214,10 @@ fn run(
         control.session = Some(session.clone());
         job.changed.notify_all();
     }
+    // A stop that came while it was being opened did not see it.
+    if job.stopped() {
+        session.end("the job was stopped");
+    }
     std::thread::scope(|scope| {
         let prio = readers.remove(0);
         scope.spawn(|| lanes::read(job, cutover, session, &session.prio, prio));

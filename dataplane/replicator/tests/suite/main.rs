@@ -7,6 +7,7 @@ mod by_hand_errors;
 mod client;
 mod faces;
 mod guest;
+mod moving_on;
 mod prometheus;
 mod proxy;
 mod replication;

@@ -10,16 +10,16 @@ use crate::guest::{GuestDisk, Writer, record};
 use crate::proxy::Proxy;
 use crate::stage::{Disk, Host, MIGRATION, Management, Shadow, resident_bytes, wait};
 
-const JOB: &str = "vmm_test";
+pub const JOB: &str = "vmm_test";
 
 pub struct Play {
     pub management: Management,
     pub host: Host,
     pub shadow: Shadow,
-    proxy: Proxy,
-    disks: Vec<Disk>,
-    sockets: Vec<String>,
-    _folder: tempfile::TempDir,
+    pub proxy: Proxy,
+    pub disks: Vec<Disk>,
+    pub sockets: Vec<String>,
+    pub folder: tempfile::TempDir,
 }
 
 impl Play {
@@ -42,18 +42,18 @@ impl Play {
         };
         let sockets = disks.iter().map(attach).collect();
         let proxy = Proxy::start(shadow.address);
-        Self { management, host, shadow, proxy, disks, sockets, _folder: folder }
+        Self { management, host, shadow, proxy, disks, sockets, folder }
     }
 
     pub fn host(&self, method: &str, path: &str, body: Value) -> Value {
         self.management.ask(self.host.address, method, path, body).ok()
     }
 
-    fn receiver(&self) -> Value {
+    pub fn receiver(&self) -> Value {
         self.management.ask(self.shadow.address, "GET", "/v1/receiver", Value::Null).ok()
     }
 
-    fn spec(&self, generation: u64, dials: Value) -> Value {
+    pub fn spec(&self, generation: u64, dials: Value) -> Value {
         json!({
             "kind": "replicate", "vmUuid": self.host.vm, "generation": generation,
             "vmMigrationId": MIGRATION, "dials": dials,
@@ -81,7 +81,7 @@ impl Play {
         self.host("PUT", &format!("/v1/jobs/{JOB}/certificate"), certificate);
     }
 
-    fn status(&self) -> Value {
+    pub fn status(&self) -> Value {
         let mut status = Value::Null;
         wait("the status is readable", || {
             let path = format!("/v1/jobs/{JOB}");
@@ -97,13 +97,13 @@ impl Play {
         status
     }
 
-    fn sum(&self, counter: &str) -> u64 {
+    pub fn sum(&self, counter: &str) -> u64 {
         let status = self.status();
         let disks = status["disks"].as_array().unwrap();
         disks.iter().map(|disk| disk[counter].as_str().unwrap().parse::<u64>().unwrap()).sum()
     }
 
-    fn have_bytes(&self) -> u64 {
+    pub fn have_bytes(&self) -> u64 {
         let status = self.receiver();
         let disks = status["disks"].as_array().unwrap();
         disks.iter().map(|disk| disk["haveBytes"].as_str().unwrap().parse::<u64>().unwrap()).sum()
@@ -122,14 +122,14 @@ impl Play {
         }
     }
 
-    fn token(&self, verb: &str, token: u64) -> crate::client::Answer {
+    pub fn token(&self, verb: &str, token: u64) -> crate::client::Answer {
         let path = format!("/v1/jobs/{JOB}/{verb}");
         let body = json!({ "generation": 1, "token": token });
         self.management.ask(self.host.address, "POST", &path, body)
     }
 
     /// Freeze, roots, hand-over; both sides say that the destination owns the disks.
-    fn hand_over(&self, token: u64) -> Value {
+    pub fn hand_over(&self, token: u64) -> Value {
         self.host.closed();
         self.token("freeze", token).ok();
         wait("the roots are equal", || self.status()["handover"]["state"] == "roots-equal");
@@ -140,7 +140,7 @@ impl Play {
     }
 }
 
-fn assert_records(disk: &Disk, written: &[(u64, u64)]) {
+pub fn assert_records(disk: &Disk, written: &[(u64, u64)]) {
     let content = std::fs::read(&disk.destination_path).unwrap();
     let last: HashMap<u64, u64> = written.iter().map(|(number, at)| (*at, *number)).collect();
     for (at, number) in last {
