@@ -41,6 +41,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "wire_own", run: wire::own, cost: 1 },
     Target { name: "wire_own_ack", run: wire::own_ack, cost: 1 },
     Target { name: "wire_error", run: wire::error, cost: 1 },
+    Target { name: "wire_batch", run: wire::batch, cost: 1 },
+    Target { name: "wire_codec", run: wire::codec, cost: 20 },
     Target { name: "file_slot", run: files::slot, cost: 2 },
     Target { name: "file_have", run: files::have, cost: 10 },
     Target { name: "file_intent", run: files::intent, cost: 10 },

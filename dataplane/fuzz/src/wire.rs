@@ -4,8 +4,9 @@
 use std::fmt::Debug;
 
 use landfall_wire::{
-    Ack, Barrier, BarrierAck, ErrorMessage, HEADER_LEN, HashKind, Hashes, HavePage, Header, Hello,
-    HelloAck, Own, OwnAck, PAYLOAD_LEN_MAX, RAW_LEN_MAX, Run, Want, kind,
+    Ack, Barrier, BarrierAck, BatchList, Codec, ErrorMessage, HEADER_LEN, HashKind, Hashes,
+    HavePage, Header, Hello, HelloAck, Own, OwnAck, PAYLOAD_LEN_MAX, Packer, RAW_LEN_MAX, Run,
+    Unpacker, Want, kind,
 };
 
 fn again<T: Debug + PartialEq, E: Debug>(
@@ -115,4 +116,40 @@ pub fn own_ack(data: &[u8]) {
 
 pub fn error(data: &[u8]) {
     again(data, ErrorMessage::decode, ErrorMessage::encode);
+}
+
+/// The first four bytes say what the content unpacks to, as the header does.
+fn split_raw(data: &[u8]) -> Option<(u32, &[u8])> {
+    let (raw, rest) = data.split_first_chunk::<4>()?;
+    Some((u32::from_le_bytes(*raw), rest))
+}
+
+pub fn batch(data: &[u8]) {
+    let Some((raw, payload)) = split_raw(data) else { return };
+    if let Ok((list, content)) = BatchList::decode(payload, raw) {
+        assert!(raw <= RAW_LEN_MAX && content.len() <= payload.len());
+        let sum: u64 = list.extents.iter().map(|(_, len)| u64::from(*len)).sum();
+        assert_eq!(sum, u64::from(raw), "every byte belongs to an extent");
+        let encoded = [list.encode(), content.to_vec()].concat();
+        assert_eq!(BatchList::decode(&encoded, raw), Ok((list, content)));
+    }
+}
+
+/// Packed content from a peer: unpacking writes what was said or fails. What is packed here
+/// unpacks to itself.
+pub fn codec(data: &[u8]) {
+    let (mut packer, mut unpacker) = (Packer::default(), Unpacker::default());
+    for codec in [Codec::Lz4, Codec::Zstd] {
+        if let Some((raw, packed)) = split_raw(data) {
+            let mut out = vec![0; (raw % (1 << 16)) as usize];
+            // Whether it unpacks is for the input to say; it must not reach beyond `out`.
+            let _ = unpacker.unpack(codec, packed, &mut out);
+        }
+        let mut packed = vec![0; landfall_wire::packed_len_max(data.len())];
+        if let Some(len) = packer.pack(codec, 1, data, &mut packed) {
+            let mut back = vec![0; data.len()];
+            unpacker.unpack(codec, &packed[..len], &mut back).expect("it was packed here");
+            assert_eq!(back, data);
+        }
+    }
 }
