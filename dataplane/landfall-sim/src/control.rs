@@ -108,9 +108,6 @@ impl World {
 
     /// A seal failed: its disks are ours again, durably, before anybody writes.
     fn takes_back_seal(&mut self, last: usize) -> bool {
-        if !self.keeps(Rule::FailedSealTakenBack) {
-            return true;
-        }
         let source = self.source.as_mut().expect("it runs");
         for disk in 0..=last {
             let next = SourceSuper { phase: 0, ..source.supers[disk] };

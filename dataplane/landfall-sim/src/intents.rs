@@ -116,7 +116,6 @@ impl World {
 
     fn clears(&mut self, disk: usize) -> bool {
         let fails = self.fails("flush before clearing");
-        let careful = self.keeps(Rule::I3QuietWhenCleared);
         let flush_first = self.keeps(Rule::I3FlushBeforeClear);
         let quiet = self.quiet(disk);
         let lazy = !self.random.one_in(4);
@@ -133,14 +132,14 @@ impl World {
                 intents.clearing = Some(Clearing::Draining);
             }
             Some(Clearing::Draining) => {
-                if careful && !intents.log.drained() {
+                if !intents.log.drained() {
                     intents.clearing = Some(Clearing::Draining);
                     return false;
                 }
                 let mut at = 0;
                 while let Some(region) = intents.log.clearing().next(at, true) {
                     at = region + 1;
-                    if careful && !quiet.get(region) {
+                    if !quiet.get(region) {
                         intents.log.keep(region);
                     }
                 }

@@ -14,8 +14,6 @@ pub enum Rule {
     I2bPickBeforeRead,
     /// I3: the source disk is flushed before a region leaves the log.
     I3FlushBeforeClear,
-    /// I3: a region is looked at again when no write of before is under way.
-    I3QuietWhenCleared,
     /// I4: an acknowledgement follows data flush and have-map.
     I4DurableAck,
     /// I4: frames are noted before the flush begins, not after it.
@@ -46,23 +44,18 @@ pub enum Rule {
     SealBeforeOwn,
     /// Hand-over: ACTIVE is durable before it is said.
     ActiveBeforeAnswer,
-    /// Hand-over: a seal that is not on every disk is taken back at start.
-    HalfSealTakenBack,
-    /// Hand-over: a seal that could not be stored is taken back before anybody writes.
-    FailedSealTakenBack,
     /// Hand-over: a sealed source stays sealed when it starts again.
     SealSurvivesRestart,
 }
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 24] = [
+    pub const ALL: [Rule; 21] = [
         Rule::I1IntentFirst,
         Rule::I1bClearFence,
         Rule::I2MarkAfterWrite,
         Rule::I2bPickBeforeRead,
         Rule::I3FlushBeforeClear,
-        Rule::I3QuietWhenCleared,
         Rule::I4DurableAck,
         Rule::I4NotedBeforeFlush,
         Rule::I4DataBeforeHaveMap,
@@ -78,8 +71,6 @@ impl Rule {
         Rule::TwoGranularitiesReceiver,
         Rule::SealBeforeOwn,
         Rule::ActiveBeforeAnswer,
-        Rule::HalfSealTakenBack,
-        Rule::FailedSealTakenBack,
         Rule::SealSurvivesRestart,
     ];
 }

@@ -124,7 +124,7 @@ impl World {
         let mut machine = Handover::default();
         // A seal that is not on every disk was never told to anybody: it is taken back.
         let whole = known.iter().all(|state| state.phase > 0);
-        if !whole && self.keeps(Rule::HalfSealTakenBack) {
+        if !whole {
             known.iter_mut().for_each(|state| state.phase = 0);
         } else if let Some(state) = sealed
             && self.keeps(Rule::SealSurvivesRestart)

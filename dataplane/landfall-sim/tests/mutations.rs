@@ -2,14 +2,17 @@
 
 use landfall_sim::{Rule, run};
 
-/// Seeds in which every broken rule is noticed.
-const SEEDS: u64 = 2_000;
+/// Seeds in which a broken rule must be noticed.
+const SEEDS: u64 = 3_000;
+
+/// Seeds that notice something soon: tried first, because some rules are seldom needed.
+const FIRST: [u64; 14] = [1, 5, 8, 11, 15, 42, 48, 95, 99, 164, 197, 415, 723, 1_351];
 
 #[test]
 fn each_broken_rule_is_noticed() {
     let mut missed = Vec::new();
     for rule in Rule::ALL {
-        let found = (1..=SEEDS).find_map(|seed| {
+        let found = FIRST.into_iter().chain(1..=SEEDS).find_map(|seed| {
             let violation = run(seed, Some(rule), false).violation?;
             Some((seed, violation))
         });
