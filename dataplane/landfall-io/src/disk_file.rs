@@ -68,36 +68,41 @@ impl DiskFile {
         self.file.write_all_at(data, off)
     }
 
-    /// Reads what is copied once: what the page cache holds from there, the rest past it, so
-    /// that a copy never pushes out what the guest uses. Reading past the cache writes back
+    /// Reads what is copied once: from the page cache where it lies there already, else past it,
+    /// so that a copy never pushes out what the guest uses. Reading past the cache writes back
     /// dirty pages of the range first; so both ways give what was written.
     pub(crate) fn read_once(&self, buf: &mut [u8], off: u64) -> io::Result<()> {
-        let Some(direct) = self.direct.as_ref() else { return self.read(buf, off) };
-        let cached = self.read_cached(buf, off) / DIRECT * DIRECT;
-        let (rest, off) = (&mut buf[cached..], off + cached as u64);
-        if rest.is_empty() || !fits_direct(rest, off) {
-            return self.read(rest, off);
+        match &self.direct {
+            Some(direct) if fits_direct(buf, off) && !self.is_cached(off, buf.len() as u64) => {
+                direct.read_exact_at(buf, off).or_else(|error| match error.raw_os_error() {
+                    Some(libc::EINVAL) => self.read(buf, off),
+                    _ => Err(error),
+                })
+            }
+            _ => self.read(buf, off),
         }
-        direct.read_exact_at(rest, off).or_else(|error| match error.raw_os_error() {
-            Some(libc::EINVAL) => self.read(rest, off),
-            _ => Err(error),
-        })
     }
 
-    /// Bytes from `off` that the page cache holds.
-    fn read_cached(&self, buf: &mut [u8], off: u64) -> usize {
-        let part = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
-        // SAFETY: `part` describes `buf`, which is borrowed exclusively over the call.
-        let count = unsafe {
-            libc::preadv2(
+    /// Whether the page cache holds all of a range. Asking reads nothing, unlike a read with
+    /// RWF_NOWAIT, which starts to read ahead. Kernels before 6.5 do not tell: then nothing is.
+    fn is_cached(&self, off: u64, len: u64) -> bool {
+        const PAGE: u64 = 4096;
+        /// Its number is the same on every architecture.
+        const SYS_CACHESTAT: libc::c_long = 451;
+        let range = [off, len];
+        // Pages: cached, dirty, in write-back, evicted, recently evicted.
+        let mut pages = [0_u64; 5];
+        // SAFETY: the kernel reads two and writes five 64-bit numbers, which live over the call.
+        let done = unsafe {
+            libc::syscall(
+                SYS_CACHESTAT,
                 self.file.as_raw_fd(),
-                &raw const part,
-                1,
-                off as libc::off_t,
-                libc::RWF_NOWAIT,
+                range.as_ptr(),
+                pages.as_mut_ptr(),
+                0_u32,
             )
         };
-        usize::try_from(count).unwrap_or(0)
+        done == 0 && pages[0] >= (off + len).div_ceil(PAGE) - off / PAGE
     }
 
     /// Writes what nobody reads soon: past the page cache where that is possible and pays. It
