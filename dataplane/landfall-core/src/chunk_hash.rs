@@ -116,7 +116,7 @@ pub fn zero_parts(len: u64) -> Vec<Hash> {
 }
 
 /// Value of one 64 KiB subtree at its place in a chunk.
-fn subtree(at: usize, bytes: &[u8]) -> ChainingValue {
+pub(crate) fn subtree(at: usize, bytes: &[u8]) -> ChainingValue {
     let mut hasher = blake3::Hasher::new();
     hasher.set_input_offset(at as u64 * UNIT).update(bytes).finalize_non_root()
 }

@@ -143,8 +143,8 @@ impl Handover {
         Ok(())
     }
 
-    /// Nothing is dirty or on the way and every chunk is hashed: the barrier may go out. The
-    /// answer is its round.
+    /// Everything was sent and hashed, and what is still on the way is before the barrier on the
+    /// same connection: it may go out. The answer is its round.
     pub fn drained(&mut self) -> Option<u32> {
         if self.phase != Phase::Draining {
             return None;

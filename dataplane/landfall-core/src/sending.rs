@@ -53,6 +53,11 @@ impl SendQueue {
         (bytes(0..arrived), bytes(arrived..self.waiting.len()))
     }
 
+    /// Extents on their way.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// Everything that is not durable: the connection is lost.
     pub fn drain(&mut self) -> Vec<Sent> {
         self.waiting.drain(..).map(|(_, sent)| sent).collect()

@@ -377,6 +377,12 @@ impl SourceDisk {
         self.background_complete() && self.dirty.ones() == 0 && self.in_flight.is_empty()
     }
 
+    /// Whether everything was sent: nothing is dirty or unknown. What is still on the way is the
+    /// second answer.
+    pub fn all_sent(&self) -> (bool, usize) {
+        (self.background_complete() && self.dirty.ones() == 0, self.in_flight.len())
+    }
+
     /// Bytes of which the destination has a version, but not durably the newest.
     pub fn dirty_bytes(&self) -> u64 {
         let known = |extent: &Extent| self.have.get(extent.off / UNIT);

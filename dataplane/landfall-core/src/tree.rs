@@ -11,7 +11,7 @@ use std::sync::{LazyLock, OnceLock};
 use blake3::hazmat::ChainingValue;
 
 pub use crate::chunk_hash::{Hashing, Taken, zero_parts};
-use crate::chunk_hash::{UNITS, Values, merge};
+use crate::chunk_hash::{UNITS, Values, merge, subtree};
 use crate::{Bitmap, CHUNK, Extent, UNIT};
 
 /// A BLAKE3 hash.
@@ -55,6 +55,8 @@ pub struct HashTree {
 }
 
 static ZERO_LEAF: LazyLock<Hash> = LazyLock::new(|| hash(&vec![0; CHUNK as usize]));
+static ZERO_PARTS: LazyLock<[ChainingValue; UNITS]> =
+    LazyLock::new(|| std::array::from_fn(|at| subtree(at, &[0; UNIT as usize])));
 static ZERO_NODE: LazyLock<Hash> =
     LazyLock::new(|| hash(&ZERO_LEAF.repeat(LEAVES_PER_NODE as usize)));
 
@@ -124,6 +126,10 @@ impl HashTree {
     /// The content of an extent changed (said after the change).
     pub fn touch(&mut self, extent: Extent) {
         let leaves = extent.touched(CHUNK);
+        if let Some(last) = leaves.clone().next_back() {
+            self.know_zeroes(leaves.start, extent);
+            self.know_zeroes(last, extent);
+        }
         for (leaf, parts) in self.parts.range_mut(leaves.clone()) {
             parts.stale |= units_of(*leaf, extent);
         }
@@ -132,6 +138,28 @@ impl HashTree {
         }
         self.touches += 1;
         self.stale.set(leaves);
+    }
+
+    /// The subtrees of a chunk of zeroes are known without reading it: a first small write into
+    /// a hole costs what it changes.
+    fn know_zeroes(&mut self, leaf: u64, extent: Extent) {
+        let chunk = self.chunk(leaf);
+        let whole = extent.off <= chunk.off && chunk.end() <= extent.end();
+        if whole || chunk.len < CHUNK || self.parts.contains_key(&leaf) {
+            return;
+        }
+        if self.leaf(leaf) == Some(*ZERO_LEAF) {
+            self.insert_parts(leaf, Parts { values: *ZERO_PARTS, stale: 0 });
+        }
+    }
+
+    fn insert_parts(&mut self, leaf: u64, parts: Parts) {
+        while self.parts_order.len() >= self.parts_max {
+            let oldest = self.parts_order.pop_front();
+            oldest.map(|oldest| self.parts.remove(&oldest));
+        }
+        self.parts_order.push_back(leaf);
+        self.parts.insert(leaf, Box::new(parts));
     }
 
     /// Changes so far: two equal answers mean that nothing changed between.
@@ -204,13 +232,8 @@ impl HashTree {
                 self.stale.set(leaf..leaf + 1);
                 return;
             }
-            while self.parts_order.len() >= self.parts_max {
-                let oldest = self.parts_order.pop_front();
-                oldest.map(|oldest| self.parts.remove(&oldest));
-            }
-            self.parts_order.push_back(leaf);
             let stale = if self.stale.get(leaf) { u16::MAX } else { 0 };
-            self.parts.insert(leaf, Box::new(Parts { values: [[0; 32]; UNITS], stale }));
+            self.insert_parts(leaf, Parts { values: [[0; 32]; UNITS], stale });
         }
         let parts = self.parts.get_mut(&leaf).expect("it was just put there");
         for (kept, new) in parts.values.iter_mut().zip(values) {
@@ -351,6 +374,18 @@ mod tests {
         tree.touch(Extent::new(200_000 / 512 * 512, 512));
         assert_eq!(rehash(&mut tree, &disk), UNIT);
         assert_eq!(tree.root(), Some(plain_root(&disk)));
+    }
+
+    #[test]
+    fn a_small_write_into_a_hole_reads_64_kib_only() {
+        let mut disk = vec![0; 3 * CHUNK as usize];
+        let mut tree = HashTree::new(disk.len() as u64);
+        for (off, len) in [(CHUNK + UNIT, UNIT), (2 * CHUNK - 512, 1024)] {
+            disk[off as usize..(off + len) as usize].fill(9);
+            tree.touch(Extent::new(off, len));
+            assert!(rehash(&mut tree, &disk) <= 2 * UNIT);
+            assert_eq!(tree.root(), Some(plain_root(&disk)));
+        }
     }
 
     #[test]

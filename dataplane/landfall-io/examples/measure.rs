@@ -66,6 +66,9 @@ fn main() {
             world.source.set_open(true).unwrap();
         }
         let total = start.elapsed().as_millis();
+        if let Some(ms) = world.status().handover.data_path_ms {
+            println!("data path   freeze accepted to ACTIVE persisted {ms} ms");
+        }
         println!("freeze      {title}: {dirty} MiB dirty, roots equal {roots} ms, end {total} ms");
     }
     println!("memory      {:.0} MiB at most, both sides together", resident_mib());

@@ -16,6 +16,7 @@ mod link;
 mod meter;
 mod metered;
 mod metrics_form;
+mod parallel;
 mod priority;
 mod receiver;
 mod records;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use common::*;
-use landfall_api::{Code, Dials, HandoverState, OwnershipState};
+use landfall_api::{Code, Dials, HandoverState, OwnershipState, Verified};
 
 #[test]
 fn b1_a_busy_disk_moves_and_both_sides_are_equal_byte_by_byte() {
@@ -38,6 +38,22 @@ fn b1_a_busy_disk_moves_and_both_sides_are_equal_byte_by_byte() {
     assert_eq!(status.handover.state, HandoverState::Active);
     assert!(status.handover.disks.iter().all(|disk| disk.equal && disk.source_root.is_some()));
     assert_eq!(world.receiver().status().ownership.state, OwnershipState::Active);
+    world.assert_equal();
+}
+
+#[test]
+fn all_disks_of_a_vm_with_sixty_share_one_hand_over() {
+    let sizes: Vec<u64> = (0..60).map(|at| MIB + at * 512).collect();
+    let world = World::new(&sizes, |file, size| fill_random(file, size / 2));
+    let taps = world.begin();
+    world.ready();
+    for (at, tap) in taps.iter().enumerate() {
+        tap.write_at(&[at as u8 + 1; 4096], 8192, false).unwrap();
+    }
+    let status = world.hand_over(1);
+    assert_eq!(status.handover.state, HandoverState::Active);
+    assert_eq!(status.handover.disks.iter().filter(|disk| disk.equal).count(), 60);
+    assert!(status.disks.iter().all(|disk| disk.verified == Verified::Reread));
     world.assert_equal();
 }
 

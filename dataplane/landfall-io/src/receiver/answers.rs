@@ -2,8 +2,9 @@
 //! that keeps the hash tree close to the disk while nothing hurries.
 
 use std::io;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::ScopedJoinHandle;
+use std::time::{Duration, Instant};
 
 use landfall_core::CHUNK;
 use landfall_core::ownership::{Ownership, Step};
@@ -12,35 +13,84 @@ use landfall_wire::{
 };
 
 use super::session::Refusal;
-use super::{Destination, Receiver, start_ticking};
+use super::{Destination, Receiver};
 use crate::buffers::Pool;
 use crate::fault;
 
 const HASH_EVERY: Duration = Duration::from_millis(250);
+/// A freeze that takes longer was cancelled, or does not hurry any more.
+const HURRY_MAX: Duration = Duration::from_secs(10);
 /// Chunks hashed per tick and disk in the background: soon after they came, while the content
 /// is still in memory.
 const HASHES_PER_TICK: usize = 256;
 
-/// Starts the thread that hashes chunks when all of them is durable.
+/// Whether the source is frozen and waits for this side.
+#[derive(Default)]
+pub(super) struct Hurry {
+    state: Mutex<(Option<Instant>, bool)>,
+    changed: Condvar,
+}
+
+impl Hurry {
+    /// The source is frozen: what comes now is the last.
+    pub(super) fn begin(&self) {
+        self.state.lock().expect("hurry").0 = Some(Instant::now() + HURRY_MAX);
+    }
+
+    pub(super) fn on(&self) -> bool {
+        self.state.lock().expect("hurry").0.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// A disk was changed: in a hurry it is hashed at once.
+    pub(super) fn applied(&self) {
+        let mut state = self.state.lock().expect("hurry");
+        if state.0.is_some() {
+            state.1 = true;
+            self.changed.notify_all();
+        }
+    }
+
+    /// Until a disk was changed in a hurry, at most `wait`. Whether there is a hurry is the
+    /// answer.
+    fn wait(&self, wait: Duration) -> bool {
+        let state = self.state.lock().expect("hurry");
+        let outcome = self.changed.wait_timeout_while(state, wait, |(_, changed)| !*changed);
+        let (mut state, _) = outcome.expect("hurry");
+        state.1 = false;
+        state.0 = state.0.filter(|until| Instant::now() < *until);
+        state.0.is_some()
+    }
+}
+
+/// Starts the thread that hashes chunks when all of them is durable; in a hurry at once.
 pub(super) fn start_hashing(receiver: &Arc<Receiver>) {
-    start_ticking(receiver, "lf-hash", HASH_EVERY, |receiver| {
-        crate::priority::set_nice(19);
+    let weak = Arc::downgrade(receiver);
+    let run = move || {
         let mut buffer = Pool::new(1).take();
         let buf = buffer.content_mut(CHUNK as usize);
-        for disk in receiver.open_destinations() {
-            let mut from = 0;
-            for _ in 0..HASHES_PER_TICK {
-                match disk.hash_next(from, false, buf) {
-                    Ok(Some(leaf)) => from = leaf + 1,
-                    Ok(None) => break,
-                    Err(error) => {
-                        tracing::warn!(%error, "a destination disk cannot be read for its hash");
-                        break;
-                    }
+        while let Some(receiver) = weak.upgrade() {
+            let hurries = receiver.hurry.wait(HASH_EVERY);
+            crate::priority::set_nice(if hurries { 0 } else { 19 });
+            hash_some(&receiver, hurries, buf);
+        }
+    };
+    std::thread::Builder::new().name("lf-hash".into()).spawn(run).expect("a thread can be started");
+}
+
+fn hash_some(receiver: &Receiver, any: bool, buf: &mut [u8]) {
+    for disk in receiver.open_destinations() {
+        let mut from = 0;
+        for _ in 0..HASHES_PER_TICK {
+            match disk.hash_next(from, any, buf) {
+                Ok(Some(leaf)) => from = leaf + 1,
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::warn!(%error, "a destination disk cannot be read for its hash");
+                    break;
                 }
             }
         }
-    });
+    }
 }
 
 /// WANT.
@@ -85,8 +135,14 @@ impl Receiver {
         barrier: Barrier,
     ) -> Result<BarrierAck, Refusal> {
         let session = self.session.lock().expect("session").clone();
-        self.flush(session.as_deref())?;
-        self.persist(|ownership| ownership.barrier(barrier.token))?;
+        // Both at once: what is hashed is what the flush makes durable, and a flush that fails
+        // leaves no answer.
+        std::thread::scope(|scope| {
+            let hashing = scope.spawn(|| hash_disks(disks));
+            self.flush(session.as_deref())?;
+            self.persist(|ownership| ownership.barrier(barrier.token))?;
+            Ok::<_, Refusal>(joined(hashing)?)
+        })?;
         let roots = roots(disks)?;
         Ok(BarrierAck { token: barrier.token, round: barrier.round, roots })
     }
@@ -128,15 +184,26 @@ impl Receiver {
     }
 }
 
-/// Roots after hashing whatever is stale; two disks are hashed at once, and a single disk by
+/// Hashes whatever is stale; two disks are hashed at once, and a single disk by
 /// two threads.
-fn roots(disks: &[Arc<Destination>]) -> io::Result<Vec<DiskRoot>> {
+fn hash_disks(disks: &[Arc<Destination>]) -> io::Result<()> {
     std::thread::scope(|scope| {
         let hash_every_disk = || disks.iter().try_for_each(|disk| hash_all(disk));
         let helper = scope.spawn(hash_every_disk);
         hash_every_disk()?;
-        helper.join().unwrap_or_else(|_| Err(io::Error::other("hashing stopped")))
-    })?;
+        joined(helper)
+    })
+}
+
+fn joined(thread: ScopedJoinHandle<'_, io::Result<()>>) -> io::Result<()> {
+    thread.join().unwrap_or_else(|_| Err(io::Error::other("hashing stopped")))
+}
+
+/// The roots; whatever is stale is hashed before.
+fn roots(disks: &[Arc<Destination>]) -> io::Result<Vec<DiskRoot>> {
+    if !disks.iter().all(|disk| disk.book.lock().expect("book").tree().fresh()) {
+        hash_disks(disks)?;
+    }
     let root = |disk: &Arc<Destination>| {
         let book = disk.book.lock().expect("book");
         let root = book.tree().root().ok_or_else(|| io::Error::other("a chunk changed"))?;

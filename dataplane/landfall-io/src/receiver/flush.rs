@@ -11,6 +11,7 @@ use super::Receiver;
 use super::session::Session;
 use crate::fault;
 use crate::link::Frame;
+use crate::parallel::in_parallel;
 
 /// Fresh writes of the guest that come in so soon after the first frame share its flush.
 const GATHER_FOREGROUND: Duration = Duration::from_millis(10);
@@ -19,6 +20,9 @@ const GATHER: Duration = Duration::from_millis(50);
 /// With so much waiting the flush begins at once: a third of the window, so that the source
 /// never stands still for a flush.
 const ENOUGH_BYTES: u64 = 16 << 20;
+/// While the source is frozen: the barrier's own flush shall find little.
+const GATHER_HURRY: Duration = Duration::from_millis(3);
+const ENOUGH_BYTES_HURRY: u64 = 4 << 20;
 
 /// Starts the thread that flushes whenever something was applied.
 pub(super) fn start(receiver: &Arc<Receiver>) {
@@ -51,8 +55,12 @@ impl Receiver {
         let start = Instant::now();
         loop {
             let foreground = self.work.lock().expect("work").foreground;
-            let time_max = if foreground { GATHER_FOREGROUND } else { GATHER };
-            if start.elapsed() >= time_max || self.unflushed.load(Relaxed) >= ENOUGH_BYTES {
+            let (time_max, enough) = match (self.hurry.on(), foreground) {
+                (true, _) => (GATHER_HURRY, ENOUGH_BYTES_HURRY),
+                (_, true) => (GATHER_FOREGROUND, ENOUGH_BYTES),
+                _ => (GATHER, ENOUGH_BYTES),
+            };
+            if start.elapsed() >= time_max || self.unflushed.load(Relaxed) >= enough {
                 break;
             }
             std::thread::sleep(Duration::from_millis(1));
@@ -75,14 +83,12 @@ impl Receiver {
         let _one_at_a_time = self.flushing.lock().expect("flushing");
         let lanes = session.map(Session::lanes).unwrap_or_default();
         lanes.iter().for_each(|lane| lane.book.lock().expect("book").begin_flush());
-        for disk in self.open_destinations() {
-            if let Err(error) = disk.flush() {
-                // I8, before anybody else may flush: what failed is not tried again, and a
-                // flush that finds nothing to do must not acknowledge it.
-                let current = self.session.lock().expect("session").clone();
-                current.iter().for_each(|session| session.fail_storage(&error));
-                return Err(error);
-            }
+        if let Err(error) = in_parallel(&self.open_destinations(), |disk| disk.flush()) {
+            // I8, before anybody else may flush: what failed is not tried again, and a flush
+            // that finds nothing to do must not acknowledge it.
+            let current = self.session.lock().expect("session").clone();
+            current.iter().for_each(|session| session.fail_storage(&error));
+            return Err(error);
         }
         fault::point("before-ack")?;
         let stale_chunks = self.stale_chunks();

@@ -82,6 +82,10 @@ pub(super) fn carry_out(
             });
             Ok(false)
         }
+        kind::HURRY => {
+            receiver.hurry.begin();
+            Ok(false)
+        }
         kind::PING | kind::BYE => Ok(false),
         _ if header.flags & flags::SKIPPABLE != 0 => Ok(false),
         other => Err(Refusal::protocol(format!("frame of kind {other} is not expected here"))),

@@ -45,6 +45,7 @@ pub struct Receiver {
     work: Mutex<Work>,
     work_ready: Condvar,
     rereads: reread::Rereads,
+    hurry: answers::Hurry,
 }
 
 /// What waits for a flush.
@@ -81,6 +82,7 @@ impl Receiver {
             work: Mutex::default(),
             work_ready: Condvar::new(),
             rereads: reread::Rereads::default(),
+            hurry: answers::Hurry::default(),
         });
         receiver.reopen_disks()?;
         flush::start(&receiver);
@@ -189,6 +191,7 @@ impl Receiver {
         work.any = true;
         work.foreground |= foreground;
         drop(work);
+        self.hurry.applied();
         self.work_ready.notify_one();
     }
 }

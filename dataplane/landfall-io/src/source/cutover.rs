@@ -12,7 +12,7 @@ use landfall_core::throttle::WriteThrottle;
 use landfall_core::tree::{Hash, LEAVES_PER_NODE};
 use landfall_wire::{
     Barrier, BarrierAck, DiskRoot, HASHES_MAX, HashKind, Hashes, Own, OwnAck, PeerOwnership, Want,
-    kind,
+    flags, kind,
 };
 
 use super::disk::{Gate, SourceDiskIo, Valve};
@@ -21,6 +21,7 @@ use super::job::{Job, JobDiskIo};
 use super::scrub;
 use super::session::Session;
 use super::sidecar::DiskPhase;
+use super::together::{DiskFlush, each_disk};
 use crate::Result;
 use crate::clock::{now_ns, now_text};
 use crate::fault;
@@ -30,12 +31,17 @@ use crate::meter::Latencies;
 /// Longest that a hand-over waits for the receiver before the caller has to ask again.
 const OWN_MAX: Duration = Duration::from_secs(30);
 
+/// How long a freeze is waited for before its caller has to look at the status.
+const COMPARED_MAX: Duration = Duration::from_millis(250);
+
 /// Whether the VM's side has its disks open, and how far the hand-over is.
 pub(super) struct State {
     pub(super) machine: Handover,
     pub(super) open: bool,
     /// A seal failed, and these disks may hold it: taken back before anybody writes again.
     half_sealed: Vec<Arc<SourceDiskIo>>,
+    /// The flush of the source disks since the latest freeze.
+    pub(super) flush: Option<Arc<DiskFlush>>,
 }
 
 impl State {
@@ -92,6 +98,7 @@ impl Cutover {
                     machine: Handover::default(),
                     open: false,
                     half_sealed: Vec::new(),
+                    flush: None,
                 }),
                 valve: Arc::new(valve),
             }
@@ -166,13 +173,21 @@ impl Cutover {
             begun
         };
         if flush {
-            for disk in &job.disks {
-                let flushed = disk.disk.file.sync();
-                flushed.map_err(|e| Problem::storage(format!("disk {}", disk.disk.uuid), &e))?;
-            }
+            let files = job.disks.iter().map(|disk| disk.disk.clone()).collect();
+            self.lock().flush = Some(Arc::new(DiskFlush::begin(files)));
         }
         job.changed.notify_all();
+        job.wake_session();
         Ok(())
+    }
+
+    /// Waits a moment for the outcome of a freeze: most are over before a caller could ask again.
+    pub(super) fn wait_compared(&self, job: &Job) {
+        let deadline = Instant::now() + COMPARED_MAX;
+        let under_way = || matches!(self.phase(), Phase::Draining | Phase::AwaitingRoots);
+        while under_way() && !job.stopped() && Instant::now() < deadline {
+            job.wait(Duration::from_millis(5));
+        }
     }
 
     /// UNFREEZE(E).
@@ -196,6 +211,11 @@ impl Cutover {
 
     /// HAND_OVER(E): seals, then waits until the receiver has persisted ACTIVE(E).
     pub(super) fn hand_over(&self, job: &Job, token: u64) -> Result<()> {
+        let flush = self.lock().flush.clone();
+        if let Some(flush) = flush {
+            // Without the lock, which an attach needs; the seal asks again.
+            flush.wait();
+        }
         {
             let mut state = self.lock();
             match state.machine.hand_over(token).map_err(problem)? {
@@ -204,13 +224,14 @@ impl Cutover {
             }
         }
         job.changed.notify_all();
+        job.wake_session();
         let deadline = Instant::now() + OWN_MAX;
         while !self.done() {
             if Instant::now() > deadline || job.stopped() {
                 let text = "the receiver has not confirmed that it owns the disks";
                 return Err(Problem::new(Code::TimedOut, text));
             }
-            job.wait(Duration::from_millis(20));
+            job.wait(Duration::from_millis(5));
         }
         Ok(())
     }
@@ -224,7 +245,12 @@ impl Cutover {
         if state.open || !job.disks.iter().all(clean) {
             return Err(Problem::new(Code::NotFrozen, "the disks changed after the barrier"));
         }
-        for disk in &job.disks {
+        if let Some(error) = state.flush.as_ref().and_then(|flush| flush.wait()) {
+            return Err(Problem::storage("flush of a source disk", &error));
+        }
+        // Should one fail, any of them may hold the seal.
+        state.half_sealed = job.disks.iter().map(|disk| disk.disk.clone()).collect();
+        each_disk(job, |disk| {
             fault::point("seal-disk").map_err(|e| Problem::storage("seal", &e))?;
             let root = local_root(disk).map_err(|e| Problem::storage("hash tree", &e))?;
             let mut sidecar = disk.disk.sidecar.lock().expect("sidecar");
@@ -235,11 +261,8 @@ impl Cutover {
                 ..sidecar.state
             };
             let stored = sidecar.store(next);
-            drop(sidecar);
-            // After an error either may be on the disk.
-            state.half_sealed.push(disk.disk.clone());
-            stored.map_err(|e| Problem::storage(format!("seal of disk {}", disk.disk.uuid), &e))?;
-        }
+            stored.map_err(|e| Problem::storage(format!("seal of disk {}", disk.disk.uuid), &e))
+        })?;
         state.half_sealed.clear();
         state.machine.sealed();
         *gate = Gate::Sealed;
@@ -260,6 +283,10 @@ impl Cutover {
                     .send(&[Frame::new(kind::OWN, session.epoch, &own.encode())], |_| {})?;
                 Ok(true)
             }
+            Phase::Idle | Phase::Cancelled => {
+                session.hurry_sent.store(false, SeqCst);
+                Ok(false)
+            }
             _ => Ok(false),
         }
     }
@@ -268,13 +295,16 @@ impl Cutover {
         if job.control.lock().expect("control").repairs_waiting > 0 {
             return Ok(false);
         }
-        for disk in &job.disks {
-            if !disk.disk.book.lock().expect("book").clean() {
-                return Ok(false);
-            }
+        if !session.hurry_sent.swap(true, SeqCst) {
+            let mut frame = Frame::new(kind::HURRY, session.epoch, &[]);
+            frame.header.flags = flags::SKIPPABLE;
+            session.prio.send(&[frame], |_| {})?;
+        }
+        if !all_sent(job, session) {
+            return Ok(false);
         }
         for disk in &job.disks {
-            if hash_next(&disk.disk, 0, buf)?.is_some() {
+            if hash_next(&disk.disk, 0, true, buf)?.is_some() {
                 return Ok(true);
             }
             if !disk.disk.book.lock().expect("book").tree().fresh() {
@@ -393,15 +423,17 @@ impl Cutover {
         if ownership != PeerOwnership::Active || !state.machine.own_acknowledged(token) {
             return Ok(state.machine.phase() == Phase::Active);
         }
-        for disk in &job.disks {
+        {
+            let mut control = job.control.lock().expect("control");
+            control.active_at = Some(now_text());
+            control.data_path_ms =
+                control.frozen_at.as_ref().map(|(_, at)| (now_ns() - at) / 1_000_000);
+        }
+        each_disk(job, |disk| {
             let mut sidecar = disk.disk.sidecar.lock().expect("sidecar");
             let next = super::sidecar::SidecarState { phase: DiskPhase::Active, ..sidecar.state };
-            sidecar.store(next)?;
-        }
-        let mut control = job.control.lock().expect("control");
-        control.active_at = Some(now_text());
-        control.data_path_ms =
-            control.frozen_at.as_ref().map(|(_, at)| (now_ns() - at) / 1_000_000);
+            sidecar.store(next)
+        })?;
         job.changed.notify_all();
         Ok(true)
     }
@@ -444,6 +476,20 @@ fn differing(disk: &JobDiskIo, theirs: &Hashes) -> (Vec<Want>, u64) {
 fn ask(session: &Session, index: usize, want: &Want) -> io::Result<()> {
     let payload = want.encode();
     session.prio.send(&[Frame::new(kind::WANT, session.epoch, &payload).disk(index)], |_| {})
+}
+
+/// Whether everything was sent, and what is not acknowledged yet went over prio: the receiver
+/// carries it out before the barrier that follows it there.
+fn all_sent(job: &Job, session: &Session) -> bool {
+    let mut on_the_way = 0;
+    for disk in &job.disks {
+        let (sent, in_flight) = disk.disk.book.lock().expect("book").all_sent();
+        if !sent {
+            return false;
+        }
+        on_the_way += in_flight;
+    }
+    on_the_way == session.prio.queue(|queue| queue.waiting())
 }
 
 fn local_root(disk: &JobDiskIo) -> io::Result<Hash> {

@@ -166,6 +166,12 @@ impl Job {
         self.apply_limit();
     }
 
+    /// The threads of the session look at once whether there is something to do.
+    pub(super) fn wake_session(&self) {
+        let session = self.control.lock().expect("control").session.clone();
+        session.inspect(|session| session.windows_changed.notify_all());
+    }
+
     /// Waits for a change of the control state, at most `wait`.
     pub(super) fn wait(&self, wait: Duration) {
         let control = self.control.lock().expect("control");

@@ -26,6 +26,7 @@ mod session;
 mod sidecar;
 mod status;
 mod take_over;
+mod together;
 mod upkeep;
 mod vm;
 mod watch;

@@ -53,6 +53,7 @@ pub(super) struct Session {
     pub(super) answers: Mutex<VecDeque<(usize, landfall_wire::Hashes)>>,
     pub(super) wants_out: AtomicU32,
     pub(super) own_sent: AtomicBool,
+    pub(super) hurry_sent: AtomicBool,
     /// Features both sides have.
     pub(super) features: u64,
     /// Answers for the re-reading thread.
@@ -327,6 +328,7 @@ fn connect(
         answers: Mutex::new(VecDeque::new()),
         wants_out: AtomicU32::new(0),
         own_sent: AtomicBool::new(false),
+        hurry_sent: AtomicBool::new(false),
         features: ack.features,
         rereads: scrub::Mailbox::default(),
         ended: AtomicBool::new(false),

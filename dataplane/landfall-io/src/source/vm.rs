@@ -508,11 +508,13 @@ impl SourceVm {
         })
     }
 
-    /// Begins the hand-over; returns at once.
+    /// Begins the hand-over; returns when both sides are compared, or after a moment.
     pub fn freeze(&self, id: &Id, generation: u64, token: u64) -> Result<JobStatus> {
         self.command(id, generation, |job| {
             let ready = landfall_core::ready::obstacles(&status::facts(job)).is_empty();
-            self.cutover.freeze(job, token, ready)
+            self.cutover.freeze(job, token, ready)?;
+            self.cutover.wait_compared(job);
+            Ok(())
         })
     }
 
