@@ -29,8 +29,8 @@ const ASKS_OUT: usize = 2;
 const REMAINING_MAX: u64 = 32 << 20;
 /// How long it looks away when there is nothing to do.
 const IDLE: Duration = Duration::from_millis(100);
-/// How long it leaves the machine alone when the guest's latency is up.
-const YIELD: Duration = Duration::from_millis(500);
+/// Share of its time that is left to it when the guest's latency is up.
+const YIELDING: f64 = 0.5;
 const REST_MAX: Duration = Duration::from_secs(2);
 
 /// Answers of the receiver that wait for this thread.
@@ -83,7 +83,6 @@ pub(super) fn run(job: &Arc<Job>, cutover: &Arc<Cutover>, session: &Arc<Session>
     let mut readers: Vec<Option<ColdReader>> = job.disks.iter().map(|_| None).collect();
     let mut asks: VecDeque<Ask> = VecDeque::new();
     while !session.ended() {
-        let begun = Instant::now();
         job.step_back(cutover.hurries());
         while asks.len() < ASKS_OUT {
             let Some(ask) = next(job, cutover) else { break };
@@ -99,11 +98,12 @@ pub(super) fn run(job: &Arc<Job>, cutover: &Arc<Cutover>, session: &Arc<Session>
             continue;
         };
         let outcome = answer(job, session, &ask, &mut readers);
-        if let Err(error) = outcome {
+        let took = outcome.unwrap_or_else(|error| {
             session.end(error.to_string());
-        }
+            Duration::ZERO
+        });
         finish_verification(job);
-        let rest = rest(job, cutover, begun.elapsed());
+        let rest = rest(job, cutover, took);
         let until = Instant::now() + rest;
         while Instant::now() < until && !session.ended() && !cutover.hurries() {
             std::thread::sleep(Duration::from_millis(20).min(rest));
@@ -170,13 +170,15 @@ fn send(session: &Session, ask: &Ask) -> io::Result<()> {
     session.bulk.all().first().unwrap_or(&session.prio).send(&[frame], |_| {})
 }
 
-/// Reads this side while the receiver reads its own, then compares.
+/// Reads this side while the receiver reads its own, then compares. The answer is the time of
+/// reading.
 fn answer(
     job: &Job,
     session: &Session,
     ask: &Ask,
     readers: &mut [Option<ColdReader>],
-) -> io::Result<()> {
+) -> io::Result<Duration> {
+    let begun = Instant::now();
     let disk = &job.disks[ask.disk];
     let reader = readers[ask.disk].get_or_insert_with(|| ColdReader::new(&disk.disk.file));
     let ours = match disk.reread_chunks(reader, ask) {
@@ -187,13 +189,14 @@ fn answer(
             return Err(error);
         }
     };
+    let took = begun.elapsed();
     let theirs = loop {
         if let Some(theirs) = session.rereads.take(ask) {
             break theirs.hashes;
         }
         if session.ended() {
             abandon(disk, ask);
-            return Ok(());
+            return Ok(took);
         }
         session.rereads.wait(IDLE);
     };
@@ -214,7 +217,7 @@ fn answer(
             disk.disk.note_difference(chunk);
         }
     }
-    Ok(())
+    Ok(took)
 }
 
 fn abandon(disk: &JobDiskIo, ask: &Ask) {
@@ -237,18 +240,17 @@ fn finish_verification(job: &Job) {
     }
 }
 
-/// How long to leave the machine alone after `took` of work. With the guest at work, half the
-/// dial takes a quarter of the time; alone, all of it.
+/// How long to leave the machine alone after `took` of reading and hashing. With the guest at
+/// work, half the dial takes a quarter of the time; alone, all of it.
 fn rest(job: &Job, cutover: &Cutover, took: Duration) -> Duration {
     if cutover.hurries() {
         return Duration::ZERO;
     }
     let rate = job.control.lock().expect("control").dials.replication_rate;
     let busy = job.disks.iter().any(|disk| disk.disk.incoming.per_second() > 0.0);
-    let share = share(rate, busy);
-    let rest = took.mul_f64((1.0 - share) / share).min(REST_MAX);
     let latency_is_up = job.pace.lock().expect("pace").latency.cap().is_some();
-    if rate < 100 && latency_is_up { rest.max(YIELD) } else { rest }
+    let share = share(rate, busy) * if rate < 100 && latency_is_up { YIELDING } else { 1.0 };
+    took.mul_f64((1.0 - share) / share).min(REST_MAX)
 }
 
 /// Share of the time the re-read works.
