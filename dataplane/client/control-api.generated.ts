@@ -176,6 +176,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/jobs/{jobId}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The job's status as a stream of JSON documents, one a line: at once, every second, and at
+         *     every change of state. It ends with the source process; ask again.
+         */
+        get: operations["get_events"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/jobs/{jobId}/freeze": {
         parameters: {
             query?: never;
@@ -255,6 +275,23 @@ export interface paths {
         put?: never;
         /** Cancel the hand-over: the source goes on. */
         post: operations["unfreeze"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/metrics": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Figures of every VM, or of the receiver, as Prometheus text. */
+        get: operations["get_metrics"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -381,11 +418,27 @@ export interface components {
          * @description Stable codes of everything the replicator refuses.
          * @enum {string}
          */
-        Code: "BAD_REQUEST" | "ENROL_PROOF_WRONG" | "FORBIDDEN" | "NOT_FOUND" | "METHOD_NOT_ALLOWED" | "UNKNOWN_JOB" | "UNKNOWN_VM" | "UNKNOWN_DISK" | "DISK_SEALED" | "DISK_CHANGED" | "DISK_MISSING" | "VM_BUSY" | "STALE_GENERATION" | "STALE_TOKEN" | "NOT_CLOSED" | "NOT_READY" | "NOT_FROZEN" | "SIDES_DIFFER" | "HANDED_OFF" | "NOT_ENROLLED" | "ENROL_NOT_BEGUN" | "ENROL_SECRET_MISSING" | "CERTIFICATE_WRONG" | "UNSUPPORTED_KIND" | "STORAGE_FAILED" | "INTERNAL" | "SOURCE_UNAVAILABLE" | "TIMED_OUT";
+        Code: "BAD_REQUEST" | "ENROL_PROOF_WRONG" | "FORBIDDEN" | "NOT_FOUND" | "METHOD_NOT_ALLOWED" | "UNKNOWN_JOB" | "UNKNOWN_VM" | "UNKNOWN_DISK" | "DISK_SEALED" | "DISK_CHANGED" | "DISK_BUSY" | "DISK_MISSING" | "VM_BUSY" | "STALE_GENERATION" | "STALE_TOKEN" | "NOT_CLOSED" | "NOT_READY" | "NOT_FROZEN" | "SIDES_DIFFER" | "HANDED_OFF" | "NOT_ENROLLED" | "ENROL_NOT_BEGUN" | "ENROL_SECRET_MISSING" | "CERTIFICATE_WRONG" | "UNSUPPORTED_KIND" | "STORAGE_FAILED" | "INTERNAL" | "SOURCE_UNAVAILABLE" | "TIMED_OUT";
+        /** @description The codec in force and what it achieved. */
+        CodecStatus: {
+            /** @description `none`, `lz4` or `zstd`. */
+            name: string;
+            /**
+             * Format: double
+             * @description Bytes that went in for each byte that came out; none before anything did.
+             */
+            ratio?: number | null;
+        };
         /** @description Hypervisor face: take the tap away again. */
         DetachRequest: {
             /** @description The disk's backing UUID. */
             diskUuid: components["schemas"]["Uuid"];
+            /**
+             * @description Whether the disk goes on elsewhere (on another host, or under another file after a
+             *     snapshot): what is known of it is left beside it for the next attach. Without it the storage
+             *     policy is gone, and the state beside the disk goes with it.
+             */
+            keepState?: boolean;
             /** @description The VM. */
             vmUuid: components["schemas"]["Uuid"];
         };
@@ -442,6 +495,29 @@ export interface components {
             destinationUuid: components["schemas"]["Uuid"];
             /** @description UUID of the attached source disk. */
             sourceUuid: components["schemas"]["Uuid"];
+        };
+        /** @description Rates of one disk over the last five to ten seconds. */
+        DiskRates: {
+            /**
+             * Format: double
+             * @description Clean blocks that guest writes make dirty.
+             */
+            dirtiedBytesPerSecond: number;
+            /**
+             * Format: double
+             * @description What becomes durable at the destination, logical.
+             */
+            durableBytesPerSecond: number;
+            /**
+             * Format: double
+             * @description What is sent, logical.
+             */
+            sentBytesPerSecond: number;
+            /**
+             * Format: double
+             * @description What the guest writes.
+             */
+            writtenBytesPerSecond: number;
         };
         /** @description First call of an enrolment or a renewal. */
         EnrolBegin: {
@@ -548,6 +624,8 @@ export interface components {
             destinationUuid: components["schemas"]["Uuid"];
             /** @description Written by the guest and not yet durable at the destination. */
             dirtyBytes: components["schemas"]["ByteCount"];
+            /** @description Rates of late. */
+            rates?: components["schemas"]["DiskRates"];
             /** @description Everything the destination still lacks. */
             remainingBytes: components["schemas"]["ByteCount"];
             /** @description Logical bytes sent again after an interruption. */
@@ -567,6 +645,8 @@ export interface components {
             skippedBytes: components["schemas"]["ByteCount"];
             /** @description UUID of the source disk. */
             sourceUuid: components["schemas"]["Uuid"];
+            /** @description Where time and bytes went. */
+            stages?: components["schemas"]["StageStatus"][];
             /** @description What the equality of both sides rests on so far. */
             verified: components["schemas"]["Verified"];
             /** @description Since when: the last chunk was read again, or the roots were equal. ISO 8601. */
@@ -609,6 +689,10 @@ export interface components {
         JobStatus: {
             /** @description Whether every allocated byte was sent or compared at least once. */
             backgroundComplete: boolean;
+            /** @description The codec in force. */
+            codec?: components["schemas"]["CodecStatus"];
+            /** @description Whether the job catches up with the guest; none before that is known. */
+            converging?: boolean | null;
             /** @description Signing request while `state` is `awaiting-certificate`. */
             csrPem?: string | null;
             /** @description Dials in force. */
@@ -621,6 +705,11 @@ export interface components {
              */
             epoch: number;
             /**
+             * Format: double
+             * @description Seconds until it is ready, about; none when that is unknown or never by itself.
+             */
+            etaSeconds?: number | null;
+            /**
              * Format: int64
              * @description Highest lease generation seen.
              */
@@ -631,6 +720,13 @@ export interface components {
             jobId: components["schemas"]["Id"];
             /** @description What it does. */
             kind: components["schemas"]["JobKind"];
+            /**
+             * Format: double
+             * @description Every write older than this is durable at the destination; none before the first copy is
+             *     complete.
+             */
+            lagSeconds?: number | null;
+            limitedBy?: null | components["schemas"]["LimitedBy"];
             projected?: null | components["schemas"]["Projection"];
             /** @description Measured rates. */
             rates: components["schemas"]["Rates"];
@@ -643,6 +739,11 @@ export interface components {
             /** @description The VM. */
             vmUuid: components["schemas"]["Uuid"];
         };
+        /**
+         * @description What holds a job back now.
+         * @enum {string}
+         */
+        LimitedBy: "source-disk" | "hash" | "codec" | "network" | "destination-disk" | "rate-limit" | "guest-yield" | "window" | "idle";
         /** @description What stands between a job and its final migration. */
         NotReadyReason: {
             /** @description Stable code. */
@@ -798,6 +899,39 @@ export interface components {
          * @enum {string}
          */
         SessionState: "idle" | "connected";
+        /** @description One stage: since the process began, and over the last five to ten seconds. */
+        StageStatus: {
+            /**
+             * Format: double
+             * @description Time spent in it since the process began, over all threads.
+             */
+            busySeconds: number;
+            /** @description Bytes that passed it since the process began. */
+            bytes: components["schemas"]["ByteCount"];
+            /**
+             * Format: double
+             * @description Bytes per second, lately.
+             */
+            bytesPerSecond: number;
+            /**
+             * Format: int64
+             * @description Times it was passed since the process began.
+             */
+            count: number;
+            /**
+             * Format: double
+             * @description Median duration of one pass, lately; none when there was none. Upper bound of a bucket
+             *     of a power of two.
+             */
+            p50Microseconds?: number | null;
+            /**
+             * Format: double
+             * @description 99th percentile, likewise.
+             */
+            p99Microseconds?: number | null;
+            /** @description `guest-read`, `guest-write`, `guest-flush`, `read`, `hash`, `codec`, `send`, `ack`. */
+            stage: string;
+        };
         /** @description A command of the hand-over. */
         TokenBody: {
             /**
@@ -1367,6 +1501,46 @@ export interface operations {
             };
         };
     };
+    get_events: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                jobId: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/x-ndjson": components["schemas"]["JobStatus"];
+                };
+            };
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Failed */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     freeze: {
         parameters: {
             query?: never;
@@ -1565,6 +1739,44 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["JobStatus"];
+                };
+            };
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Failed */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_metrics: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": string;
                 };
             };
             /** @description Refused */
