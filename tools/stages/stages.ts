@@ -84,7 +84,7 @@ export const stages: readonly Stage[] = [
   },
   {
     name: 'rust-test',
-    commands: [['cargo', 'test', '--locked', '--workspace']],
+    commands: [['cargo', 'test', '--locked', '--workspace', '--no-fail-fast']],
     cwd: 'dataplane',
     count: 'cargo',
     minutesMax: 20,

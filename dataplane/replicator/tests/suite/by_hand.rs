@@ -35,6 +35,11 @@ impl Running {
         self.child.wait().unwrap();
     }
 
+    /// Whether it has ended by itself.
+    pub fn ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// SIGTERM, and whether it ended in order.
     pub fn end(mut self) -> bool {
         crate::stage::send_signal(self.child.id(), libc::SIGTERM);
@@ -109,6 +114,20 @@ impl Sides {
         let output = self.ctl(args);
         assert!(output.status.success(), "{output:?}");
         serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// A command that nobody waits for.
+    pub fn ctl_in_background(&self, args: &[&str]) -> Running {
+        let mut command = replicator();
+        command.current_dir(self.folder.path()).args(["ctl", "source/control.sock"]).args(args);
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        Running { child, line: Value::Null }
+    }
+
+    /// Whether a source that is started now says that the receiver is the owner.
+    pub fn handed_over(&self) -> bool {
+        let output = self.source_command().output().unwrap();
+        String::from_utf8_lossy(&output.stderr).contains("the receiver owns them")
     }
 
     pub fn wait_ready(&self) {

@@ -6,6 +6,7 @@ mod by_hand;
 mod by_hand_errors;
 mod client;
 mod faces;
+mod fail_points;
 mod guest;
 mod moving_on;
 mod prometheus;
