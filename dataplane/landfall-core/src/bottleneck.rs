@@ -57,8 +57,10 @@ const BUSY_SHARE: u64 = 20;
 /// The limit over a period. `yielding`: the limit in force is that of the guest's latency.
 /// `comparing`: both sides' hashes are being compared, and the source waits for the other's.
 pub fn judge(spent: &Spent, yielding: bool, comparing: bool) -> Limit {
-    let far =
-        || spent.peer_full_us * 2 > spent.busy_us || spent.arrived_bytes > spent.under_way_bytes;
+    // A proxy on the way has no room either when the line behind it is slow; then little of what is
+    // not durable has arrived.
+    let full = spent.peer_full_us * 2 > spent.busy_us;
+    let far = || spent.arrived_bytes * if full { 5 } else { 1 } > spent.under_way_bytes;
     let stages = [
         (spent.read_ns, Limit::SourceDisk),
         (spent.hash_ns, Limit::Hash),
@@ -91,7 +93,9 @@ mod tests {
         assert_eq!(judge(&base, false, false), Limit::SourceDisk);
         let sending = Spent { send_ns: SECOND, busy_us: 900_000, ..base };
         assert_eq!(judge(&sending, false, false), Limit::Network);
-        let full = Spent { peer_full_us: 600_000, ..sending };
+        let full = Spent { peer_full_us: 600_000, under_way_bytes: 90, ..sending };
+        assert_eq!(judge(&full, false, false), Limit::Network);
+        let full = Spent { arrived_bytes: 30, ..full };
         assert_eq!(judge(&full, false, false), Limit::DestinationDisk);
         let window = Spent { window_wait_ns: SECOND, under_way_bytes: 9, ..base };
         assert_eq!(judge(&window, false, false), Limit::Window);

@@ -13,12 +13,14 @@ use crate::{Bitmap, CHUNK, Extent, UNIT};
 
 /// A chunk that differs so often is set aside: sending it once more does not help.
 pub const DIFFERENCES_MAX: u32 = 3;
-/// So much may be left for the freeze, when nothing changes any more: its re-read takes some
-/// tens of milliseconds.
-pub const LEFT_FOR_FREEZE_BYTES_MAX: u64 = 64 << 20;
+/// So much may be left for the freeze, when nothing changes any more: at most 256 chunks are read
+/// for it, a fraction of a second; most of it while the guest shuts down.
+pub const LEFT_FOR_FREEZE_BYTES_MAX: u64 = 16 << 20;
 /// Units of a whole chunk.
 const UNITS: u64 = CHUNK / UNIT;
-/// After so many rounds over the disk, what is still left is what the guest writes all the time.
+/// After so many rounds over what is left, little enough of it may wait for the freeze.
+pub const ROUNDS_BEFORE_FREEZE: u32 = 2;
+/// After so many, what is still left is what the guest writes all the time.
 pub const ROUNDS_MAX: u32 = 20;
 
 /// What becomes of a chunk that differs.
@@ -251,7 +253,8 @@ impl Scrub {
 
     /// Whether a freeze may begin: all done, or little enough left for it.
     pub fn ready(&self) -> bool {
-        let few = self.left_bytes() <= LEFT_FOR_FREEZE_BYTES_MAX && self.rounds >= ROUNDS_MAX;
+        let few =
+            self.left_bytes() <= LEFT_FOR_FREEZE_BYTES_MAX && self.rounds >= ROUNDS_BEFORE_FREEZE;
         self.set_aside == 0 && (self.left() == 0 || few)
     }
 
@@ -432,7 +435,7 @@ mod tests {
         let mut book = book(2);
         let mut scrub = Scrub::new(2 * CHUNK, Mode::Repair);
         book.written(Extent::new(0, BLOCK));
-        for _ in 0..ROUNDS_MAX {
+        for _ in 0..ROUNDS_BEFORE_FREEZE {
             assert!(!scrub.ready());
             while let Some(leaves) = scrub.next(&mut book, 8, false) {
                 for leaf in leaves {

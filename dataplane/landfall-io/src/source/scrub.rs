@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use landfall_api::{JobKind, LimitedBy};
+use landfall_api::JobKind;
 use landfall_core::CHUNK;
 use landfall_core::handover::Phase;
 use landfall_core::scrub::Verdict;
@@ -19,14 +19,17 @@ use super::cutover::Cutover;
 use super::job::{Job, JobDiskIo};
 use super::session::Session;
 use crate::cold_reader::ColdReader;
+use crate::idle::Idle;
 use crate::link::Frame;
 
 /// Chunks in one question: bounds what is read in vain when the guest writes meanwhile.
 const ASK_CHUNKS: u64 = 8;
 /// Questions under way: the receiver reads one while the other's answer travels.
 const ASKS_OUT: usize = 2;
-/// With more than this to be sent the copy needs the machine, unless the line is slower.
+/// With more than this to be sent the copy needs the machine, unless so much of it is idle.
 const REMAINING_MAX: u64 = 32 << 20;
+const IDLE_SHARE_MIN: f64 = 0.25;
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long it looks away when there is nothing to do.
 const IDLE: Duration = Duration::from_millis(100);
 /// Share of its time that is left to it when the guest's latency is up.
@@ -82,10 +85,11 @@ pub(super) fn run(job: &Arc<Job>, cutover: &Arc<Cutover>, session: &Arc<Session>
     }
     let mut readers: Vec<Option<ColdReader>> = job.disks.iter().map(|_| None).collect();
     let mut asks: VecDeque<Ask> = VecDeque::new();
+    let mut room = Room::new();
     while !session.ended() {
         job.step_back(cutover.hurries());
         while asks.len() < ASKS_OUT {
-            let Some(ask) = next(job, cutover) else { break };
+            let Some(ask) = next(job, cutover, &mut room) else { break };
             let sent = send(session, &ask);
             asks.push_back(ask);
             if let Err(error) = sent {
@@ -113,7 +117,7 @@ pub(super) fn run(job: &Arc<Job>, cutover: &Arc<Cutover>, session: &Arc<Session>
 }
 
 /// What to read next: for a verification first, because somebody waits for it.
-fn next(job: &Job, cutover: &Cutover) -> Option<Ask> {
+fn next(job: &Job, cutover: &Cutover, room: &mut Room) -> Option<Ask> {
     let (paused, scrub, rate) = {
         let control = job.control.lock().expect("control");
         let scrub = control.spec.scrub && control.spec.kind == JobKind::Replicate;
@@ -133,19 +137,33 @@ fn next(job: &Job, cutover: &Cutover) -> Option<Ask> {
     if !draining && let Some(ask) = find(true) {
         return Some(ask);
     }
-    if scrub && (draining || rate > 0) && has_room(job) { find(false) } else { None }
+    if scrub && (draining || rate > 0) && room.is_there(job) { find(false) } else { None }
 }
 
-/// Whether the copy leaves room on the machine: it is done, or it waits for its line, so that
-/// disks and processors are idle. What was just copied is rarely dirty again already.
-fn has_room(job: &Job) -> bool {
-    let mut remaining = 0;
-    for disk in &job.disks {
-        let book = disk.disk.book.lock().expect("book");
-        remaining += book.missing_bytes() + book.dirty_bytes();
+/// Whether the copy leaves room on the machine: it is done, or the processors are idle because it
+/// waits for its line or a limit. What was just copied is rarely dirty again already.
+struct Room {
+    idle: Idle,
+    looked_at: Instant,
+    share: f64,
+}
+
+impl Room {
+    fn new() -> Self {
+        Self { idle: Idle::new(), looked_at: Instant::now(), share: 0.0 }
     }
-    let limit = || job.watch.limited_by(false, false);
-    remaining <= REMAINING_MAX || matches!(limit(), Some(LimitedBy::Network | LimitedBy::RateLimit))
+
+    fn is_there(&mut self, job: &Job) -> bool {
+        if self.looked_at.elapsed() >= LOOK_EVERY {
+            (self.looked_at, self.share) = (Instant::now(), self.idle.share());
+        }
+        let mut remaining = 0;
+        for disk in &job.disks {
+            let book = disk.disk.book.lock().expect("book");
+            remaining += book.missing_bytes() + book.dirty_bytes();
+        }
+        remaining <= REMAINING_MAX || self.share >= IDLE_SHARE_MIN
+    }
 }
 
 fn next_on(disk: &JobDiskIo, verify: bool) -> Option<(Range<u64>, HashKind)> {
