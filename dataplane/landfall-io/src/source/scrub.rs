@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use landfall_api::JobKind;
+use landfall_api::{JobKind, LimitedBy};
 use landfall_core::CHUNK;
 use landfall_core::handover::Phase;
 use landfall_core::scrub::Verdict;
@@ -162,7 +162,12 @@ impl Room {
             let book = disk.disk.book.lock().expect("book");
             remaining += book.missing_bytes() + book.dirty_bytes();
         }
-        remaining <= REMAINING_MAX || self.share >= IDLE_SHARE_MIN
+        // Processors are idle too while a disk is the limit; then the copy comes first.
+        let by_disk = || {
+            let limit = job.watch.limited_by(false, false);
+            matches!(limit, Some(LimitedBy::SourceDisk | LimitedBy::DestinationDisk))
+        };
+        remaining <= REMAINING_MAX || self.share >= IDLE_SHARE_MIN && !by_disk()
     }
 }
 
