@@ -9,15 +9,15 @@ const plotHeight = 240;
 const legendRowHeight = 18;
 const titleHeight = 46;
 const ticksWanted = 5;
-const colours = 6;
+const colours = 7;
 
 // It brings its own background: a page may be dark where the reader's system is light.
 const style = `
   .back { fill: #ffffff; } text { fill: #1f2328; font: 12px sans-serif; } .title { font-size: 15px; font-weight: 600; }
   .grid { stroke: #d8dee4; } .axis { stroke: #6e7781; } .range { stroke: #1f2328; } .line { fill: none; stroke-width: 2; }
   .f0 { fill: #0969da; } .f1 { fill: #d4731a; } .f2 { fill: #57606a; } .f3 { fill: #8c959f; } .f4 { fill: #1a7f37; }
-  .f5 { fill: #8250df; } .s0 { stroke: #0969da; } .s1 { stroke: #d4731a; } .s2 { stroke: #57606a; } .s3 { stroke: #8c959f; }
-  .s4 { stroke: #1a7f37; } .s5 { stroke: #8250df; }
+  .f5 { fill: #8250df; } .f6 { fill: #bf8700; } .s0 { stroke: #0969da; } .s1 { stroke: #d4731a; } .s2 { stroke: #57606a; } .s3 { stroke: #8c959f; }
+  .s4 { stroke: #1a7f37; } .s5 { stroke: #8250df; } .s6 { stroke: #bf8700; }
   @media (prefers-color-scheme: dark) {
     .back { fill: #0d1117; } text { fill: #e6edf3; } .grid { stroke: #30363d; } .range { stroke: #e6edf3; }
     .f0 { fill: #58a6ff; } .f1 { fill: #f0883e; } .f2 { fill: #8b949e; } .f3 { fill: #6e7681; } .f4 { fill: #3fb950; }
