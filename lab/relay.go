@@ -7,8 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
-	"syscall"
 )
 
 // relayConfig names what the line leads to. Port 0 takes a free one; the ready line says which.
@@ -38,17 +36,10 @@ func runRelay(args []string) error {
 		listening = append(listening, listener.Addr().String())
 		go l.serve(listener.(*net.TCPListener), route.Target, true)
 	}
-	control, err := net.Listen("unix", config.Control)
+	control, err := listenControl(config.Control)
 	if err != nil {
 		return err
 	}
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	go func() {
-		<-signals
-		_ = control.Close()
-		os.Exit(0)
-	}()
 	if err := json.NewEncoder(os.Stdout).Encode(map[string]any{"listening": listening}); err != nil {
 		return err
 	}

@@ -31,17 +31,27 @@ func runWan(args []string) error {
 	if err := wan.listen(config.Net); err != nil {
 		return err
 	}
-	control, err := net.Listen("unix", config.Control)
+	control, err := listenControl(config.Control)
 	if err != nil {
 		return err
+	}
+	return http.Serve(control, wan.handler())
+}
+
+// listenControl opens the unix socket for control requests at path; a signal closes it and ends the process.
+func listenControl(path string) (net.Listener, error) {
+	control, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
 	}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	go func() {
 		<-signals
+		_ = control.Close()
 		os.Exit(0)
 	}()
-	return http.Serve(control, wan.handler())
+	return control, nil
 }
 
 // listen opens every crossing: the destination's vCenter and the shadow VMs of both sites.

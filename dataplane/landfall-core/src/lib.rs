@@ -6,7 +6,6 @@
 //! `docs/protocol.md`. Start reading in `source.rs` and `receiver.rs`.
 
 pub mod bitmap;
-pub mod bottleneck;
 mod chunk_hash;
 pub mod converge;
 pub mod dial;

@@ -6,6 +6,7 @@
 
 mod batch;
 mod book;
+mod bottleneck;
 mod bulk;
 mod cutover;
 mod disk;

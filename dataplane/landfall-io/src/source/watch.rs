@@ -6,9 +6,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use landfall_api::{DiskRates, LimitedBy, StageStatus};
-use landfall_core::bottleneck::{self, Limit, Spent};
 use landfall_core::lag::{Lag, Marks};
 
+use super::bottleneck::{self, Spent};
 use super::job::{Job, JobDiskIo};
 use crate::clock::now_ns;
 use crate::stats::{Stage, StageFigures};
@@ -130,7 +130,7 @@ impl Watch {
             arrived_bytes: to.arrived_bytes - from.arrived_bytes,
             under_way_bytes: to.under_way_bytes - from.under_way_bytes,
         };
-        Some(view(bottleneck::judge(&spent, yielding, comparing)))
+        Some(bottleneck::judge(&spent, yielding, comparing))
     }
 
     /// Nothing could be picked on any disk, because all that is dirty is on its way.
@@ -187,19 +187,5 @@ impl Watch {
         let before = before.map_or(dirtied, |look| look.dirtied[index]);
         rates.dirtied_bytes_per_second = rate(dirtied.saturating_sub(before));
         (views, rates)
-    }
-}
-
-fn view(limit: Limit) -> LimitedBy {
-    match limit {
-        Limit::SourceDisk => LimitedBy::SourceDisk,
-        Limit::Hash => LimitedBy::Hash,
-        Limit::Codec => LimitedBy::Codec,
-        Limit::Network => LimitedBy::Network,
-        Limit::DestinationDisk => LimitedBy::DestinationDisk,
-        Limit::RateLimit => LimitedBy::RateLimit,
-        Limit::GuestYield => LimitedBy::GuestYield,
-        Limit::Window => LimitedBy::Window,
-        Limit::Idle => LimitedBy::Idle,
     }
 }
