@@ -1,9 +1,11 @@
 //! The source of one VM: the taps of its disks and the job that replicates them.
 //!
-//! `vm.rs` is the way in; `disk.rs` holds the tap, `intent_log.rs` and `take_over.rs` what outlives
-//! the process, `job.rs` what a job knows, `session.rs` its connections, `lanes.rs` what is sent on
-//! them, `cutover.rs` the hand-over.
+//! `vm.rs` is the way in, with `attachments.rs` and `jobs.rs`; `disk.rs` holds the tap,
+//! `intent_log.rs` and `take_over.rs` what outlives the process, `job.rs` what a job knows,
+//! `session.rs` its connections, `lanes.rs` what is sent on them, `cutover.rs` the hand-over.
 
+mod attachments;
+mod barrier;
 mod batch;
 mod book;
 mod bottleneck;
@@ -15,14 +17,18 @@ mod growth;
 mod hashing;
 mod intent_log;
 mod job;
+mod jobs;
 mod kept;
 mod lanes;
 mod map_file;
 mod metrics;
 mod pace;
 mod packing;
+mod repair;
 mod reread;
+mod restore;
 mod scrub;
+mod seal;
 mod session;
 mod sidecar;
 mod status;
