@@ -1,5 +1,4 @@
-//! What the source asks for: hashes, the barrier's roots, the hand-over itself. And the thread
-//! that keeps the hash tree close to the disk while nothing hurries.
+//! What the source asks for: hashes, the barrier's roots, the hand-over itself.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex};
@@ -17,12 +16,8 @@ use super::{Destination, Receiver};
 use crate::buffers::Pool;
 use crate::fault;
 
-const HASH_EVERY: Duration = Duration::from_millis(250);
 /// A freeze that takes longer was cancelled, or does not hurry any more.
 const HURRY_MAX: Duration = Duration::from_secs(10);
-/// Chunks hashed per tick and disk in the background: soon after they came, while the content
-/// is still in memory.
-const HASHES_PER_TICK: usize = 256;
 
 /// Whether the source is frozen and waits for this side.
 #[derive(Default)]
@@ -52,44 +47,13 @@ impl Hurry {
 
     /// Until a disk was changed in a hurry, at most `wait`. Whether there is a hurry is the
     /// answer.
-    fn wait(&self, wait: Duration) -> bool {
+    pub(super) fn wait(&self, wait: Duration) -> bool {
         let state = self.state.lock().expect("hurry");
         let outcome = self.changed.wait_timeout_while(state, wait, |(_, changed)| !*changed);
         let (mut state, _) = outcome.expect("hurry");
         state.1 = false;
         state.0 = state.0.filter(|until| Instant::now() < *until);
         state.0.is_some()
-    }
-}
-
-/// Starts the thread that hashes chunks when all of them is durable; in a hurry at once.
-pub(super) fn start_hashing(receiver: &Arc<Receiver>) {
-    let weak = Arc::downgrade(receiver);
-    let run = move || {
-        let mut buffer = Pool::new(1).take();
-        let buf = buffer.content_mut(CHUNK as usize);
-        while let Some(receiver) = weak.upgrade() {
-            let hurries = receiver.hurry.wait(HASH_EVERY);
-            crate::priority::set_nice(if hurries { 0 } else { 19 });
-            hash_some(&receiver, hurries, buf);
-        }
-    };
-    std::thread::Builder::new().name("lf-hash".into()).spawn(run).expect("a thread can be started");
-}
-
-fn hash_some(receiver: &Receiver, any: bool, buf: &mut [u8]) {
-    for disk in receiver.open_destinations() {
-        let mut from = 0;
-        for _ in 0..HASHES_PER_TICK {
-            match disk.hash_next(from, any, buf) {
-                Ok(Some(leaf)) => from = leaf + 1,
-                Ok(None) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "a destination disk cannot be read for its hash");
-                    break;
-                }
-            }
-        }
     }
 }
 

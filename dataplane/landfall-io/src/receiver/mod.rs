@@ -1,11 +1,13 @@
 //! The receiver of one migration: its disks, its state on the state disk, and one session of a
 //! source at a time. `session.rs` admits connections, `lane.rs` and `frames.rs` serve them,
-//! `flush.rs` makes things durable, `answers.rs` hashes and hands over.
+//! `flush.rs` makes things durable, `hashing.rs` keeps the tree, `answers.rs` answers and hands
+//! over.
 
 mod answers;
 mod disk;
 mod flush;
 mod frames;
+mod hashing;
 mod lane;
 mod metrics;
 mod reread;
@@ -87,7 +89,7 @@ impl Receiver {
         receiver.reopen_disks()?;
         flush::start(&receiver);
         session::start_keepalive(&receiver);
-        answers::start_hashing(&receiver);
+        hashing::start(&receiver);
         tree_file::start(&receiver);
         Ok(receiver)
     }
