@@ -1,11 +1,11 @@
 //! Buffers for one frame each, aligned for direct I/O, from pools of fixed size: an empty pool
 //! makes its user wait, so that memory is bounded by construction.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
-use std::ptr::NonNull;
 use std::sync::{Arc, Condvar, Mutex};
 
 use landfall_wire::RAW_LEN_MAX;
+
+use crate::huge_pages::HugePages;
 
 /// Alignment that direct I/O may ask for.
 pub(crate) const ALIGNMENT: usize = 4096;
@@ -15,72 +15,47 @@ const CONTENT_AT: usize = ALIGNMENT;
 /// Behind the content there is room for what the record layer may overwrite.
 const LEN: usize = CONTENT_AT + RAW_LEN_MAX as usize + ALIGNMENT;
 
-/// Memory of one buffer; pages that were never used take none.
-struct Memory(NonNull<u8>);
-
-// SAFETY: the memory is owned by this value alone, as that of a Box is.
-unsafe impl Send for Memory {}
+/// The memory of one buffer.
+struct Memory {
+    /// All of the pool's; this value alone uses the LEN bytes from `at` on.
+    pages: Arc<HugePages>,
+    at: usize,
+}
 
 impl Memory {
-    fn layout() -> Layout {
-        Layout::from_size_align(LEN, ALIGNMENT).expect("a power of two")
-    }
-
-    fn new() -> Self {
-        // SAFETY: the layout has a size above zero.
-        let pointer = unsafe { alloc_zeroed(Self::layout()) };
-        Self(NonNull::new(pointer).unwrap_or_else(|| handle_alloc_error(Self::layout())))
-    }
-
     fn bytes(&self) -> &[u8] {
-        // SAFETY: LEN bytes were allocated and zeroed; this value owns them.
-        unsafe { std::slice::from_raw_parts(self.0.as_ptr(), LEN) }
+        // SAFETY: the bytes lie in the pages, which live as long as this value, and no other
+        // value has them.
+        unsafe { std::slice::from_raw_parts(self.pages.start().add(self.at), LEN) }
     }
 
     fn bytes_mut(&mut self) -> &mut [u8] {
         // SAFETY: as above, and `self` is borrowed exclusively.
-        unsafe { std::slice::from_raw_parts_mut(self.0.as_ptr(), LEN) }
+        unsafe { std::slice::from_raw_parts_mut(self.pages.start().add(self.at), LEN) }
     }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        // SAFETY: allocated with the same layout, and dropped once.
-        unsafe { dealloc(self.0.as_ptr(), Self::layout()) }
-    }
-}
-
-struct Shelf {
-    free: Vec<Memory>,
-    /// Buffers that may still be made.
-    unmade: usize,
 }
 
 /// A pool.
 #[derive(Clone)]
 pub(crate) struct Pool {
-    shared: Arc<(Mutex<Shelf>, Condvar)>,
+    shared: Arc<(Mutex<Vec<Memory>>, Condvar)>,
 }
 
 impl Pool {
-    /// At most `count` buffers; they are made when first needed.
+    /// `count` buffers; those that are never needed take no memory.
     pub(crate) fn new(count: usize) -> Self {
-        let shelf = Shelf { free: Vec::with_capacity(count), unmade: count };
-        Self { shared: Arc::new((Mutex::new(shelf), Condvar::new())) }
+        let pages = Arc::new(HugePages::new(count * LEN));
+        let buffer = |at| Memory { pages: pages.clone(), at: at * LEN };
+        let free = (0..count).rev().map(buffer).collect();
+        Self { shared: Arc::new((Mutex::new(free), Condvar::new())) }
     }
 
     /// Waits until a buffer is free.
     pub(crate) fn take(&self) -> Buffer {
-        let (shelf, returned) = &*self.shared;
-        let shelf = shelf.lock().expect("pool");
-        let mut shelf = returned
-            .wait_while(shelf, |shelf| shelf.free.is_empty() && shelf.unmade == 0)
-            .expect("pool");
-        let memory = shelf.free.pop().unwrap_or_else(|| {
-            shelf.unmade -= 1;
-            Memory::new()
-        });
-        Buffer { memory: Some(memory), payload_len: 0, pool: self.clone() }
+        let (free, returned) = &*self.shared;
+        let free = free.lock().expect("pool");
+        let mut free = returned.wait_while(free, |free| free.is_empty()).expect("pool");
+        Buffer { memory: free.pop(), payload_len: 0, pool: self.clone() }
     }
 }
 
@@ -128,8 +103,8 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
-        let (shelf, returned) = &*self.pool.shared;
-        shelf.lock().expect("pool").free.extend(self.memory.take());
+        let (free, returned) = &*self.pool.shared;
+        free.lock().expect("pool").extend(self.memory.take());
         returned.notify_one();
     }
 }
@@ -148,6 +123,20 @@ mod tests {
             buffer.set_payload_len(32 + 512);
             assert_eq!(buffer.payload()[32..], [7; 512]);
             assert_eq!(buffer.content_mut(RAW_LEN_MAX as usize).len(), RAW_LEN_MAX as usize);
+        }
+    }
+
+    #[test]
+    fn buffers_of_a_pool_do_not_share_memory_and_outlive_it() {
+        let pool = Pool::new(3);
+        let mut buffers: Vec<Buffer> = (0..3).map(|_| pool.take()).collect();
+        drop(pool);
+        for (value, buffer) in buffers.iter_mut().enumerate() {
+            buffer.content_mut(RAW_LEN_MAX as usize).fill(value as u8 + 1);
+        }
+        for (value, buffer) in buffers.iter().enumerate() {
+            let content = buffer.content(RAW_LEN_MAX as usize);
+            assert!(content.iter().all(|byte| *byte == value as u8 + 1));
         }
     }
 }

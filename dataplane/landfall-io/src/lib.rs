@@ -11,6 +11,7 @@ mod cold_reader;
 mod disk_file;
 pub mod fault;
 mod have_file;
+mod huge_pages;
 mod idle;
 mod link;
 mod meter;
