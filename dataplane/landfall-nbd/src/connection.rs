@@ -3,10 +3,9 @@
 //! per connection is bounded; when the server ends, nothing is answered any more.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::caller;
 use crate::export::Export;
@@ -14,15 +13,12 @@ use crate::handshake::{ALLOCATION_CONTEXT_ID, Agreed, PAYLOAD_BYTES_MAX};
 use crate::input::Input;
 use crate::line::Line;
 use crate::protocol::*;
+use crate::recent::Recent;
 
 /// Larger payloads move in pieces of this size, so that a thread needs no larger buffer.
 const PIECE_BYTES: usize = 256 << 10;
 /// What is no longer than this is carried out by the reader, if it need not wait.
 const QUICK_BYTES: usize = 32 << 10;
-/// A write that took the reader this long shows that writes wait: for a while others read on
-/// while one is carried out.
-const QUICK_TIME_MAX: Duration = Duration::from_millis(2);
-const SLOW_FOR: Duration = Duration::from_secs(1);
 /// Most extents in one block status answer.
 const EXTENTS_MAX: usize = 1024;
 
@@ -32,9 +28,7 @@ pub struct Connection<'a> {
     agreed: Agreed,
     line: Arc<Line>,
     input: Mutex<Input>,
-    begun: Instant,
-    /// Nanoseconds after `begun` until which writes count as slow.
-    slow_until_ns: AtomicU64,
+    recent: Recent,
 }
 
 /// What became of a request.
@@ -61,8 +55,7 @@ impl<'a> Connection<'a> {
             agreed,
             line: Arc::new(line),
             input: Mutex::new(input),
-            begun: Instant::now(),
-            slow_until_ns: AtomicU64::new(0),
+            recent: Recent::new(),
         }
     }
 
@@ -149,15 +142,12 @@ impl<'a> Connection<'a> {
     fn write(&self, request: &Request, data: &[u8], more: bool) -> io::Result<()> {
         let fua = request.flags & FLAG_FUA != 0;
         let start = Instant::now();
-        let now_ns = (start - self.begun).as_nanos() as u64;
-        if fua || data.len() > QUICK_BYTES || now_ns < self.slow_until_ns.load(Ordering::Relaxed) {
+        if self.recent.write_begins(start, more) || fua || data.len() > QUICK_BYTES {
             caller::about_to_wait();
         }
-        let outcome = outcome(self.export.write_at(data, request.offset, fua))?;
-        if caller::reads() && start.elapsed() > QUICK_TIME_MAX {
-            let until = start.elapsed() + SLOW_FOR + (start - self.begun);
-            self.slow_until_ns.store(until.as_nanos() as u64, Ordering::Relaxed);
-        }
+        let written = self.export.write_at(data, request.offset, fua);
+        self.recent.write_ends(start, caller::reads());
+        let outcome = outcome(written)?;
         self.answer_in_time(request, outcome, more)
     }
 

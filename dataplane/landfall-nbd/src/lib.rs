@@ -13,6 +13,7 @@ mod line;
 mod output;
 #[allow(missing_docs)]
 mod protocol;
+mod recent;
 mod server;
 
 pub use caller::{about_to_wait, answer_after};
