@@ -26,9 +26,13 @@ use crate::link::Frame;
 const ASK_CHUNKS: u64 = 8;
 /// Questions under way: the receiver reads one while the other's answer travels.
 const ASKS_OUT: usize = 2;
-/// With more than this to be sent the copy needs the machine, unless so much of it is idle.
+/// With more than this to be sent the copy needs the machine, unless so much of it is idle or the
+/// copy is slow.
 const REMAINING_MAX: u64 = 32 << 20;
 const IDLE_SHARE_MIN: f64 = 0.25;
+/// A copy slower than this, in bytes per second, is held up by its line or a limit, not by the
+/// processors (1 Gbit/s are 125 MB): to read again what it brings takes a fraction of one.
+const SLOW_COPY: f64 = 128e6;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long it looks away when there is nothing to do.
 const IDLE: Duration = Duration::from_millis(100);
@@ -140,8 +144,8 @@ fn next(job: &Job, cutover: &Cutover, room: &mut Room) -> Option<Ask> {
     if scrub && (draining || rate > 0) && room.is_there(job) { find(false) } else { None }
 }
 
-/// Whether the copy leaves room on the machine: it is done, or the processors are idle because it
-/// waits for its line or a limit. What was just copied is rarely dirty again already.
+/// Whether the copy leaves room on the machine: it is done, or it waits for its line or a limit.
+/// What was just copied is rarely dirty again already.
 struct Room {
     idle: Idle,
     looked_at: Instant,
@@ -167,7 +171,8 @@ impl Room {
             let limit = job.watch.limited_by(false, false);
             matches!(limit, Some(LimitedBy::SourceDisk | LimitedBy::DestinationDisk))
         };
-        remaining <= REMAINING_MAX || self.share >= IDLE_SHARE_MIN && !by_disk()
+        let room = || self.share >= IDLE_SHARE_MIN || job.durable.per_second() < SLOW_COPY;
+        remaining <= REMAINING_MAX || room() && !by_disk()
     }
 }
 
