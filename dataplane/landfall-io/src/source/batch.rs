@@ -6,8 +6,9 @@ use landfall_core::source::Pick;
 use landfall_core::tree::hash;
 use landfall_wire::{BATCH_EXTENTS_MAX, BatchList, Header, flags, kind};
 
+use super::extents::{Scratch, send_frames, source_failed};
 use super::job::Job;
-use super::lanes::{PRIO, Scratch, send_frames, source_failed};
+use super::lanes::PRIO;
 use super::session::{Room, Session};
 use crate::clock::now_ns;
 use crate::link::Frame;

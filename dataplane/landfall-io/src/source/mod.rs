@@ -2,17 +2,21 @@
 //!
 //! `vm.rs` is the way in, with `attachments.rs` and `jobs.rs`; `disk.rs` holds the tap,
 //! `intent_log.rs` and `take_over.rs` what outlives the process, `job.rs` what a job knows,
-//! `session.rs` its connections, `lanes.rs` what is sent on them, `cutover.rs` the hand-over.
+//! `session.rs` its connections, `lanes.rs` when what is sent on them, `extents.rs` how,
+//! `answers.rs` what comes back, `cutover.rs` the hand-over.
 
+mod answers;
 mod attachments;
 mod barrier;
 mod batch;
 mod book;
 mod bottleneck;
 mod bulk;
+mod compare;
 mod cutover;
 mod disk;
 mod disk_fault;
+mod extents;
 mod growth;
 mod hashing;
 mod intent_log;

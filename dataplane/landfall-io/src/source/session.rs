@@ -16,6 +16,7 @@ use landfall_wire::{
 };
 use rustls::pki_types::ServerName;
 
+use super::answers;
 use super::bulk::{BulkLinks, CONNECTIONS_FIRST};
 use super::cutover::Cutover;
 use super::growth::Growth;
@@ -221,13 +222,13 @@ fn run(
     }
     std::thread::scope(|scope| {
         let prio = readers.remove(0);
-        scope.spawn(|| lanes::read(job, cutover, session, &session.prio, prio));
+        scope.spawn(|| answers::read(job, cutover, session, &session.prio, prio));
         scope.spawn(|| lanes::send_prio(job, cutover, session));
         scope.spawn(|| scrub::run(job, cutover, session));
         let bulk = session.bulk.all();
         let senders = if bulk.is_empty() { 0 } else { bulk.len() + READERS_AHEAD };
         for (link, reader) in bulk.into_iter().zip(readers) {
-            scope.spawn(move || lanes::read(job, cutover, session, &link, reader));
+            scope.spawn(move || answers::read(job, cutover, session, &link, reader));
         }
         for _ in 0..senders {
             scope.spawn(|| lanes::send_bulk(job, cutover, session));
@@ -243,7 +244,7 @@ fn run(
             if growth.second(job, session) {
                 scope.spawn(move || {
                     if let Some((link, reader)) = add_connection(job, session) {
-                        scope.spawn(move || lanes::read(job, cutover, session, &link, reader));
+                        scope.spawn(move || answers::read(job, cutover, session, &link, reader));
                         lanes::send_bulk(job, cutover, session);
                     }
                 });
