@@ -36,7 +36,7 @@ impl ColdReader {
     pub(crate) fn take(&mut self, file: &DiskFile, hashing: Hashing) -> io::Result<Taken> {
         let extent = hashing.chunk();
         let len = extent.len as usize;
-        if !self.read_direct(extent)? {
+        if !self.read_direct(file, extent)? {
             file.drop_cached(extent)?;
             file.read(&mut self.buf[self.start..self.start + len], extent.off)?;
         }
@@ -44,8 +44,9 @@ impl ColdReader {
     }
 
     /// Whether the disk could be read directly; after a refusal it is not tried again.
-    fn read_direct(&mut self, extent: Extent) -> io::Result<bool> {
+    fn read_direct(&mut self, file: &DiskFile, extent: Extent) -> io::Result<bool> {
         let Some(direct) = &self.direct else { return Ok(false) };
+        file.may_read()?;
         let (len, mut done) = (extent.len as usize, 0);
         while done < len {
             // The last sector of a file may be shorter than the alignment: the read ends there.
@@ -83,7 +84,7 @@ mod tests {
         let path = dir.path().join("disk");
         let content: Vec<u8> = (0..CHUNK + 1536).map(|at| (at % 251) as u8).collect();
         std::fs::write(&path, &content).unwrap();
-        let file = DiskFile::open(&path, CHUNK + 1536).unwrap();
+        let file = DiskFile::open(&path, CHUNK + 1536, crate::disk_file::SOURCE).unwrap();
         let mut tree = HashTree::new(CHUNK + 1536);
         let mut reader = ColdReader::new(&file);
         for _ in 0..2 {

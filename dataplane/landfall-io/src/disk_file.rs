@@ -3,19 +3,28 @@
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use landfall_core::{CHUNK, Extent};
+
+use crate::storage::{Points, Storage};
 
 /// Direct I/O is done in multiples of this, in memory and on the disk.
 const DIRECT: usize = crate::buffers::ALIGNMENT;
 /// Below this the wait for the disk costs more than the page cache does.
 const DIRECT_WRITE_MIN: usize = 64 << 10;
 
+/// Fail points of a source disk; its flush passes one of its own.
+pub(crate) const SOURCE: Points =
+    Points { read: "source-read", write: "source-write", sync: "source-sync" };
+/// Fail points of a destination disk.
+pub(crate) const TARGET: Points =
+    Points { read: "target-read", write: "target-write", sync: "target-sync" };
+
 /// An open disk.
 pub(crate) struct DiskFile {
-    file: File,
+    storage: Storage,
     /// The same disk past the page cache, where that is possible.
     direct: Option<File>,
     capacity: u64,
@@ -23,7 +32,7 @@ pub(crate) struct DiskFile {
 
 impl DiskFile {
     /// Opens for reading and writing; a regular file must be as long as the disk.
-    pub(crate) fn open(path: &Path, capacity: u64) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path, capacity: u64, points: Points) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
         let meta = file.metadata()?;
         if !meta.file_type().is_block_device() && meta.len() != capacity {
@@ -31,19 +40,19 @@ impl DiskFile {
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
         let direct = open_direct(path, &meta);
-        Ok(Self { file, direct, capacity })
+        Ok(Self { storage: Storage::new(file, points), direct, capacity })
     }
 
     /// The same without a look at the file's length, to go on with a disk that was changed behind
     /// our back.
-    pub(crate) fn open_as_it_is(path: &Path, capacity: u64) -> io::Result<Self> {
+    pub(crate) fn open_as_it_is(path: &Path, capacity: u64, points: Points) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(path)?;
-        Ok(Self { file, direct: None, capacity })
+        Ok(Self { storage: Storage::new(file, points), direct: None, capacity })
     }
 
     /// What the file system says about the open file.
     pub(crate) fn metadata(&self) -> io::Result<Metadata> {
-        self.file.metadata()
+        self.storage.file().metadata()
     }
 
     pub(crate) fn capacity(&self) -> u64 {
@@ -51,21 +60,26 @@ impl DiskFile {
     }
 
     pub(crate) fn read(&self, buf: &mut [u8], off: u64) -> io::Result<()> {
-        self.file.read_exact_at(buf, off)
+        self.storage.read(buf, off)
+    }
+
+    /// Passes the fail point of a read that somebody makes by the descriptor.
+    pub(crate) fn may_read(&self) -> io::Result<()> {
+        self.storage.may_read()
     }
 
     /// Reads what the page cache holds; false when that is not all of it.
     pub(crate) fn read_now(&self, buf: &mut [u8], off: u64) -> bool {
-        landfall_nbd::read_cached(&self.file, buf, off)
+        landfall_nbd::read_cached(self.storage.file(), buf, off)
     }
 
     /// The range will be read soon.
     pub(crate) fn read_soon(&self, off: u64, len: u64) -> io::Result<()> {
-        landfall_nbd::read_soon(&self.file, off, len)
+        landfall_nbd::read_soon(self.storage.file(), off, len)
     }
 
     pub(crate) fn write(&self, data: &[u8], off: u64) -> io::Result<()> {
-        self.file.write_all_at(data, off)
+        self.storage.write(data, off)
     }
 
     /// Reads what is copied once: from the page cache where it lies there already, else past it,
@@ -74,7 +88,8 @@ impl DiskFile {
     pub(crate) fn read_once(&self, buf: &mut [u8], off: u64) -> io::Result<()> {
         match &self.direct {
             Some(direct) if fits_direct(buf, off) && !self.is_cached(off, buf.len() as u64) => {
-                direct.read_exact_at(buf, off).or_else(|error| match error.raw_os_error() {
+                let read = self.storage.read_by(direct, buf, off);
+                read.or_else(|error| match error.raw_os_error() {
                     Some(libc::EINVAL) => self.read(buf, off),
                     _ => Err(error),
                 })
@@ -96,7 +111,7 @@ impl DiskFile {
         let done = unsafe {
             libc::syscall(
                 SYS_CACHESTAT,
-                self.file.as_raw_fd(),
+                self.storage.file().as_raw_fd(),
                 range.as_ptr(),
                 pages.as_mut_ptr(),
                 0_u32,
@@ -110,7 +125,8 @@ impl DiskFile {
     pub(crate) fn write_once(&self, data: &[u8], off: u64) -> io::Result<()> {
         match &self.direct {
             Some(direct) if data.len() >= DIRECT_WRITE_MIN && fits_direct(data, off) => {
-                direct.write_all_at(data, off).or_else(|error| match error.raw_os_error() {
+                let written = self.storage.write_by(direct, data, off);
+                written.or_else(|error| match error.raw_os_error() {
                     Some(libc::EINVAL) => self.write(data, off),
                     _ => Err(error),
                 })
@@ -120,12 +136,12 @@ impl DiskFile {
     }
 
     pub(crate) fn sync(&self) -> io::Result<()> {
-        self.file.sync_data()
+        self.storage.sync()
     }
 
     /// The file descriptor, to open the same file in another way.
     pub(crate) fn descriptor(&self) -> libc::c_int {
-        self.file.as_raw_fd()
+        self.storage.file().as_raw_fd()
     }
 
     /// Writes cached changes of an extent out and gives its pages back, so that the next read
@@ -136,7 +152,7 @@ impl DiskFile {
             | libc::SYNC_FILE_RANGE_WRITE
             | libc::SYNC_FILE_RANGE_WAIT_AFTER;
         // An error of writing back is told once per open file: not to the one that flushes (I8).
-        let file = self.direct.as_ref().unwrap_or(&self.file);
+        let file = self.direct.as_ref().unwrap_or(self.storage.file());
         // SAFETY: plain system calls on a descriptor this value owns; no memory is passed.
         unsafe {
             if libc::sync_file_range(file.as_raw_fd(), off, len, mode) != 0 {
@@ -150,7 +166,9 @@ impl DiskFile {
     /// Forgets what is cached and clean, so that the next reads come from the medium.
     pub(crate) fn drop_cache(&self) {
         // SAFETY: plain system call on a descriptor this value owns; no memory is passed.
-        unsafe { libc::posix_fadvise(self.file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+        unsafe {
+            libc::posix_fadvise(self.storage.file().as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED)
+        };
     }
 
     /// Whether no byte of the extent is allocated. Unknown counts as allocated.
@@ -189,7 +207,8 @@ impl DiskFile {
     fn seek(&self, off: u64, whence: libc::c_int) -> io::Result<Option<u64>> {
         // SAFETY: plain system call on a descriptor this value owns; no memory is passed. The
         // file position it moves is used by nobody: all other I/O is positional.
-        let at = unsafe { libc::lseek(self.file.as_raw_fd(), off as libc::off_t, whence) };
+        let at =
+            unsafe { libc::lseek(self.storage.file().as_raw_fd(), off as libc::off_t, whence) };
         if at >= 0 {
             return Ok(Some(at as u64));
         }
@@ -207,19 +226,24 @@ impl DiskFile {
     /// Makes a range read as zeroes and gives its space back where possible.
     pub(crate) fn punch(&self, extent: Extent) -> io::Result<()> {
         let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
-        self.fallocate(mode, extent).or_else(|error| self.zero_fallback(error, extent))
+        self.zeroes(mode, extent)
     }
 
     /// Makes a range read as zeroes and keeps its space.
     pub(crate) fn zero(&self, extent: Extent) -> io::Result<()> {
         let mode = libc::FALLOC_FL_ZERO_RANGE | libc::FALLOC_FL_KEEP_SIZE;
-        self.fallocate(mode, extent).or_else(|error| self.zero_fallback(error, extent))
+        self.zeroes(mode, extent)
+    }
+
+    fn zeroes(&self, mode: libc::c_int, extent: Extent) -> io::Result<()> {
+        let done = self.storage.zero(extent.off, extent.len, || self.fallocate(mode, extent));
+        done.or_else(|error| self.zero_fallback(error, extent))
     }
 
     fn fallocate(&self, mode: libc::c_int, extent: Extent) -> io::Result<()> {
         let (off, len) = (extent.off as libc::off_t, extent.len as libc::off_t);
         // SAFETY: plain system call on a descriptor this value owns; no memory is passed.
-        match unsafe { libc::fallocate(self.file.as_raw_fd(), mode, off, len) } {
+        match unsafe { libc::fallocate(self.storage.file().as_raw_fd(), mode, off, len) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }

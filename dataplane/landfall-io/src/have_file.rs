@@ -1,20 +1,19 @@
 //! The have-map on the state disk. Its format is `landfall_core::have_pages`.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use landfall_core::Bitmap;
 use landfall_core::have_pages::HavePages;
 use landfall_core::slot::SLOT_LEN;
 
-use crate::fault;
-use crate::slots::sync_parent;
+use crate::storage::{Points, Storage};
+
+const POINTS: Points = Points { read: "have-read", write: "have-write", sync: "have-sync" };
 
 /// An open have-map.
 pub(crate) struct HaveFile {
-    file: File,
+    file: Storage,
     pages: HavePages,
 }
 
@@ -22,17 +21,11 @@ impl HaveFile {
     /// Opens or makes the file of a disk and reads its map. What cannot be read counts as
     /// empty: its units are copied again.
     pub(crate) fn open(path: &Path, capacity: u64) -> io::Result<(Self, Bitmap)> {
-        let made = !path.exists();
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        if made {
-            sync_parent(path)?;
-        }
         // As with every state in two slots: durable before the other slot is written.
-        file.sync_data()?;
+        let file = Storage::open_state(path, POINTS)?;
         let (pages, map) = HavePages::recover(capacity, |off| {
             let mut bytes = vec![0; SLOT_LEN];
-            file.read_exact_at(&mut bytes, off).ok().map(|()| bytes)
+            file.read(&mut bytes, off).ok().map(|()| bytes)
         });
         Ok((Self { file, pages }, map))
     }
@@ -45,11 +38,9 @@ impl HaveFile {
         }
         for (page, content) in pages {
             let write = self.pages.next(*page, content);
-            fault::point("have-write")?;
-            self.file.write_all_at(&write.bytes, write.off)?;
+            self.file.write(&write.bytes, write.off)?;
         }
-        fault::point("have-sync")?;
-        self.file.sync_data()?;
+        self.file.sync()?;
         pages.iter().for_each(|(page, _)| self.pages.stored(*page));
         Ok(())
     }
@@ -57,6 +48,9 @@ impl HaveFile {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+    use std::os::unix::fs::FileExt;
+
     use landfall_core::have_pages::page_bytes;
     use landfall_core::receiver::UNITS_PER_PAGE;
 

@@ -20,10 +20,12 @@ mod metrics_form;
 mod parallel;
 mod priority;
 mod receiver;
+pub mod recording;
 mod records;
 mod slots;
 mod source;
 pub mod stats;
+mod storage;
 mod tcp_info;
 mod tls;
 

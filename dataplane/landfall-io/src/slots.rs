@@ -1,20 +1,20 @@
 //! A small state file of two slots. Their format and which of them counts is
 //! `landfall_core::slot`.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use landfall_core::slot::{SLOT_LEN, SlotPair};
 
 use crate::fault;
+use crate::storage::{Points, Storage};
 
+const POINTS: Points = Points { read: "super-read", write: "super-write", sync: "super-sync" };
 const MAGIC: [u8; 4] = *b"LFS1";
 
 /// An open state file.
 pub(crate) struct SlotFile {
-    file: File,
+    file: Storage,
     pair: SlotPair,
 }
 
@@ -22,15 +22,9 @@ impl SlotFile {
     /// Opens or makes the file; the answer holds the newest valid content, if there is any. A
     /// slot that cannot be read is an error, not an older state: that would forget a seal.
     pub(crate) fn open(path: &Path) -> io::Result<(Self, Option<Vec<u8>>)> {
-        let made = !path.exists();
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        if made {
-            sync_parent(path)?;
-        }
-        // What a killed process wrote may be in the cache only: the next write goes to the other
-        // slot, and must not endanger the only state that is durable.
-        file.sync_data()?;
+        // What a killed process wrote is flushed by that: the next write goes to the other slot,
+        // and must not endanger the only state that is durable.
+        let file = Storage::open_state(path, POINTS)?;
         let (first, second) = (read_slot(&file, 0)?, read_slot(&file, 1)?);
         let (pair, content) = SlotPair::recover(MAGIC, [first.as_deref(), second.as_deref()]);
         Ok((Self { file, pair }, content))
@@ -40,45 +34,28 @@ impl SlotFile {
     /// later process may find either.
     pub(crate) fn store(&mut self, content: &[u8]) -> io::Result<()> {
         let (slot, bytes) = self.pair.next(content);
-        fault::point("super-write")?;
-        self.file.write_all_at(&bytes, slot * SLOT_LEN as u64)?;
-        fault::point("super-sync")?;
-        self.file.sync_data()?;
+        self.file.write(&bytes, slot * SLOT_LEN as u64)?;
+        self.file.sync()?;
         fault::point("super-stored")?;
         self.pair.stored();
         Ok(())
     }
 }
 
-fn read_slot(file: &File, slot: u64) -> io::Result<Option<Vec<u8>>> {
+fn read_slot(file: &Storage, slot: u64) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = vec![0; SLOT_LEN];
-    match file.read_exact_at(&mut bytes, slot * SLOT_LEN as u64) {
+    match file.read(&mut bytes, slot * SLOT_LEN as u64) {
         Ok(()) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-/// Makes a new name durable.
-pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => File::open(parent)?.sync_all(),
-        _ => Ok(()),
-    }
-}
-
-/// Replaces a small text file durably.
-pub(crate) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("new");
-    let file = File::create(&temporary)?;
-    file.write_all_at(content, 0)?;
-    file.sync_data()?;
-    std::fs::rename(&temporary, path)?;
-    sync_parent(path)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+    use std::os::unix::fs::FileExt;
+
     use super::*;
 
     #[test]

@@ -16,7 +16,7 @@ use super::tree_file::TreeFile;
 use crate::Result;
 use crate::buffers::Pool;
 use crate::clock::now_ns;
-use crate::disk_file::DiskFile;
+use crate::disk_file::{DiskFile, TARGET};
 use crate::fault;
 use crate::have_file::HaveFile;
 use crate::stats::DestinationStages;
@@ -39,7 +39,7 @@ impl Destination {
         pair: &DiskPair,
     ) -> Result<Option<std::sync::Arc<Self>>> {
         let uuid = pair.destination_uuid.as_str();
-        let file = match DiskFile::open(&disks_dir.join(uuid), pair.capacity_bytes.0) {
+        let file = match DiskFile::open(&disks_dir.join(uuid), pair.capacity_bytes.0, TARGET) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {

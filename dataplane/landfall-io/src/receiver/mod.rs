@@ -176,7 +176,7 @@ impl Receiver {
         }
         let pairs: Vec<&DiskPair> = opened.iter().map(|prepared| &prepared.pair).collect();
         let text = serde_json::to_vec_pretty(&pairs).expect("plain data");
-        crate::slots::replace_file(&self.prepared_file(), &text)
+        crate::storage::replace_file(&self.prepared_file(), &text)
             .map_err(|e| Problem::storage("list of prepared disks", &e))?;
         *disks = opened;
         Ok(missing)

@@ -2,9 +2,7 @@
 //! what may stand there, this reads and writes it.
 
 use std::collections::BTreeSet;
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,8 +13,9 @@ use landfall_core::receiver::ReceiverDisk;
 use landfall_core::slot::SLOT_LEN;
 
 use super::{Destination, Receiver, start_ticking};
-use crate::fault;
-use crate::slots::sync_parent;
+use crate::storage::{Points, Storage};
+
+const POINTS: Points = Points { read: "leaves-read", write: "leaves-write", sync: "leaves-sync" };
 
 /// Leaves are kept so long after their chunk last changed, or up to twice that.
 const STORE_EVERY: Duration = Duration::from_secs(5);
@@ -26,23 +25,17 @@ const PAGES_MAX: usize = 256;
 /// The open file of one disk.
 pub(super) struct TreeFile {
     /// Held from the image of a page until it is written: images go out in their order.
-    file: Mutex<File>,
+    file: Mutex<Storage>,
 }
 
 impl TreeFile {
     /// Opens or makes the file and gives the book its leaves.
     pub(super) fn open(path: &Path, book: &mut ReceiverDisk) -> io::Result<Self> {
-        let made = !path.exists();
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        if made {
-            sync_parent(path)?;
-        }
         // A leaf that a killed process took back in the cache must not come back.
-        file.sync_data()?;
+        let file = Storage::open_state(path, POINTS)?;
         book.recover_leaves(|page| {
             let mut bytes = vec![0; SLOT_LEN];
-            file.read_exact_at(&mut bytes, page * SLOT_LEN as u64).ok().map(|()| bytes)
+            file.read(&mut bytes, page * SLOT_LEN as u64).ok().map(|()| bytes)
         });
         Ok(Self { file: Mutex::new(file) })
     }
@@ -60,11 +53,9 @@ impl TreeFile {
         let file = self.file.lock().expect("leaves");
         let write = |page: &u64| {
             let bytes = book.lock().expect("book").leaf_page(*page, all);
-            fault::point("leaves-write")?;
-            file.write_all_at(&bytes, page * SLOT_LEN as u64)
+            file.write(&bytes, page * SLOT_LEN as u64)
         };
-        let sync = || fault::point("leaves-sync").and_then(|()| file.sync_data());
-        pages.iter().try_for_each(write).and_then(|()| sync()).inspect_err(|_| {
+        pages.iter().try_for_each(write).and_then(|()| file.sync()).inspect_err(|_| {
             let mut book = book.lock().expect("book");
             pages.iter().for_each(|page| book.leaves_mut().store_failed(*page));
         })
@@ -130,6 +121,8 @@ impl Receiver {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use landfall_api::{ByteCount, DiskPair, Uuid};
     use landfall_core::CHUNK;
 

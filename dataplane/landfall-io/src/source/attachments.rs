@@ -18,7 +18,7 @@ use super::job::Job;
 use super::sidecar::{DiskPhase, NO_BASE, Sidecar};
 use super::vm::SourceVm;
 use crate::Result;
-use crate::disk_file::DiskFile;
+use crate::disk_file::{DiskFile, SOURCE};
 use crate::meter::Meter;
 use crate::stats::GuestStages;
 
@@ -58,8 +58,8 @@ impl SourceVm {
     ) -> Result<Arc<SourceDiskIo>> {
         let what = || format!("disk {uuid}");
         let file = match of_any_length {
-            true => DiskFile::open_as_it_is(path, capacity),
-            false => DiskFile::open(path, capacity),
+            true => DiskFile::open_as_it_is(path, capacity, SOURCE),
+            false => DiskFile::open(path, capacity, SOURCE),
         };
         let file = file.map_err(|error| match error.kind() {
             std::io::ErrorKind::InvalidData => {

@@ -4,10 +4,9 @@
 //! The guest goes on whatever happens to the log: then it says, durably in one of three ways,
 //! that nothing is known.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -20,7 +19,11 @@ use landfall_nbd::about_to_wait;
 use super::disk::SourceDiskIo;
 use super::sidecar::{Base, NO_BASE};
 use crate::fault;
-use crate::slots::sync_parent;
+use crate::storage::{Points, Storage, remove, sync_parent};
+
+const POINTS: Points = Points { read: "intent-read", write: "intent-write", sync: "intent-sync" };
+const MARK: Points = Points { read: "mark-read", write: "mark-write", sync: "mark-sync" };
+const MAKING: Points = Points { write: "intent-make", sync: "intent-make-sync", ..POINTS };
 
 /// Regions looked at under one hold of the book: under a millisecond.
 const LOOK_AT: usize = 2_048;
@@ -32,7 +35,7 @@ pub(super) struct IntentFile {
     log: Mutex<IntentLog>,
     done: Condvar,
     path: PathBuf,
-    file: Mutex<Option<File>>,
+    file: Mutex<Option<Storage>>,
     capacity: u64,
 }
 
@@ -49,7 +52,7 @@ impl IntentFile {
     pub(super) fn recover(&self, lineage: u64) -> io::Result<Bitmap> {
         let file = self.make()?;
         // A bit that a killed process left in the cache only covers no write (I1).
-        file.sync_data()?;
+        file.settle()?;
         let log = IntentLog::recover(self.capacity, lineage, |page| {
             [0, 1].map(|slot| read_slot(&file, intent::slot_off(page, slot)))
         });
@@ -60,31 +63,26 @@ impl IntentFile {
     }
 
     /// Opens or makes the file at its full length, so that a full disk shows now.
-    fn make(&self) -> io::Result<File> {
-        let new = !self.path.exists();
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).open(&self.path)?;
+    fn make(&self) -> io::Result<Storage> {
+        let (file, new) = Storage::open_or_make(&self.path, MAKING)?;
         let len = intent::slot_off(intent::pages(self.capacity), 0);
-        if file.metadata()?.len() < len {
-            fault::point("intent-make")?;
-            file.write_all_at(&vec![0; len as usize], 0)?;
-            file.sync_all()?;
+        if file.file().metadata()?.len() < len {
+            file.write(&vec![0; len as usize], 0)?;
+            file.sync()?;
         }
         if new {
             sync_parent(&self.path)?;
         }
-        Ok(file)
+        Ok(file.with(POINTS))
     }
 
     fn write(&self, commit: &Commit) -> io::Result<()> {
         let file = self.file.lock().expect("log file");
         let file = file.as_ref().ok_or(io::ErrorKind::NotFound)?;
         for write in &commit.writes {
-            fault::point("intent-write")?;
-            file.write_all_at(&write.bytes(), write.off())?;
+            file.write(&write.bytes(), write.off())?;
         }
-        fault::point("intent-sync")?;
-        file.sync_data()?;
+        file.sync()?;
         fault::point("intent-stored")
     }
 
@@ -118,9 +116,9 @@ impl IntentFile {
     }
 }
 
-fn read_slot(file: &File, off: u64) -> Slot {
+fn read_slot(file: &Storage, off: u64) -> Slot {
     let mut bytes = vec![0; SLOT_LEN];
-    match file.read_exact_at(&mut bytes, off) {
+    match file.read(&mut bytes, off) {
         Ok(()) => Slot::read(Some(&bytes)),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Slot::Empty,
         Err(_) => Slot::Damaged,
@@ -189,8 +187,11 @@ impl SourceDiskIo {
         if begun.is_ok() {
             return;
         }
-        let gone = ["intent", "map"].iter().try_for_each(|name| remove(&sidecar.path(name)));
-        let told = gone.or_else(|_| File::create(&self.mark).and_then(|mark| mark.sync_all()));
+        let gone = ["intent", "map"].iter().try_for_each(|name| {
+            let path = sidecar.path(name);
+            remove(&path).and_then(|()| sync_parent(&path))
+        });
+        let told = gone.or_else(|_| Storage::create(&self.mark, MARK)?.sync());
         let told = told.and_then(|()| sync_parent(&self.mark));
         if let Err(error) = told {
             tracing::error!(disk = %self.uuid, %error, "nor can it be said: it is tried again");
@@ -269,12 +270,5 @@ impl SourceDiskIo {
                 }
             }
         }
-    }
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => sync_parent(path),
     }
 }

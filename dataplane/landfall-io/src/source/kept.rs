@@ -62,7 +62,7 @@ impl Kept {
     /// Makes it durable. Only the process that serves the disks may do this.
     pub fn store(&self, state_dir: &Path) -> Result<()> {
         let text = serde_json::to_vec_pretty(self).expect("plain data");
-        crate::slots::replace_file(&Self::file(state_dir), &text)
+        crate::storage::replace_file(&Self::file(state_dir), &text)
             .map_err(|error| Problem::storage("vm.json", &error))
     }
 }

@@ -15,8 +15,9 @@ use landfall_core::{Bitmap, Extent};
 
 use super::sidecar::Base;
 use crate::fault;
-use crate::slots::sync_parent;
+use crate::storage::{Points, Storage, rename, sync_parent};
 
+const POINTS: Points = Points { read: "map-read", write: "map-write", sync: "map-sync" };
 const MAGIC: [u8; 4] = *b"LFM1";
 const HEAD_LEN: usize = 20;
 /// Bits in one record of a bitmap.
@@ -81,23 +82,41 @@ pub(super) fn save(
     suspects: &Bitmap,
 ) -> io::Result<()> {
     let beside = path.with_extension("new");
-    let mut out = Records { file: BufWriter::new(File::create(&beside)?), count: 0 };
+    let file = Appending { file: Storage::create(&beside, POINTS)?, at: 0 };
+    let mut out = Records { file: BufWriter::new(file), count: 0 };
     out.file.write_all(&head.encode())?;
     out.bits(SUSPECTS, suspects)?;
     out.bits(DIRTY, book.dirty())?;
     out.leaves(book)?;
     let count = out.count;
     out.put(END, count, &[])?;
-    fault::point("map-write")?;
-    let file = out.file.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()?;
+    let out = out.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+    out.file.sync()?;
     fault::point("map-rename")?;
-    std::fs::rename(&beside, path)?;
+    rename(&beside, path)?;
     sync_parent(path)
 }
 
+/// A file that is written from its beginning on.
+struct Appending {
+    file: Storage,
+    at: u64,
+}
+
+impl Write for Appending {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes, self.at)?;
+        self.at += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 struct Records {
-    file: BufWriter<File>,
+    file: BufWriter<Appending>,
     count: u64,
 }
 

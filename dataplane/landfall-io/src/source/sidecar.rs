@@ -96,7 +96,7 @@ impl Sidecar {
         let dir = Self::dir(disk_path);
         if !dir.exists() {
             std::fs::create_dir_all(&dir)?;
-            crate::slots::sync_parent(&dir)?;
+            crate::storage::sync_parent(&dir)?;
         }
         let path = dir.join("super");
         let (file, content) = SlotFile::open(&path)?;

@@ -11,6 +11,7 @@ use landfall_core::{Bitmap, Extent, UNIT};
 use super::disk::SourceDiskIo;
 use super::map_file::{Identity, MapFile, MapHead, save};
 use super::sidecar::{Base, DiskPhase, NO_BASE, SidecarState, fresh_number};
+use crate::storage::remove;
 
 impl SourceDiskIo {
     /// Goes on where an earlier process, here or on another host, stopped or was killed. Called
@@ -37,9 +38,7 @@ impl SourceDiskIo {
             self.lose_trust(state.base, &error.to_string());
             self.track(None);
         }
-        if let Err(error) = std::fs::remove_file(&self.mark)
-            && error.kind() != io::ErrorKind::NotFound
-        {
+        if let Err(error) = remove(&self.mark) {
             tracing::warn!(disk = %self.uuid, %error, "the mark of a lost track stays");
         }
     }
@@ -62,7 +61,7 @@ impl SourceDiskIo {
         let next = SidecarState { clean: 0, ..sidecar.state };
         sidecar.store(next)?;
         tracing::info!(disk = %self.uuid, "the map of a clean close is taken over");
-        if let Err(error) = std::fs::remove_file(&path) {
+        if let Err(error) = remove(&path) {
             tracing::warn!(disk = %self.uuid, %error, "a map that is void stays");
         }
         Ok(())
