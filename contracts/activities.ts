@@ -92,10 +92,12 @@ export interface ReplicationActivities {
   changeDials(input: VmRef & { readonly dials: Dials | null }): Promise<void>;
   /** A new token for a hand-over; greater than every earlier one. */
   takeToken(input: VmRef): Promise<number>;
-  /** Freezes and waits until both sides' roots are compared. Throws ROOTS_DIFFER or FREEZE_CANCELLED. */
+  /** Freezes and waits until both sides' roots are compared. Throws ROOTS_DIFFER, FREEZE_CANCELLED or
+   * SOURCE_STORAGE_FAILED. */
   freezeReplication(input: VmRef & { readonly token: number }): Promise<void>;
   unfreezeReplication(input: VmRef & { readonly token: number }): Promise<void>;
-  /** The destination becomes the owner. Throws FREEZE_CANCELLED when the source was powered on before. */
+  /** The destination becomes the owner. Throws FREEZE_CANCELLED when the source was powered on before, and
+   * SOURCE_STORAGE_FAILED when its disks cannot be flushed. */
   handOver(input: VmRef & { readonly token: number }): Promise<void>;
   writeReceipt(input: VmRef): Promise<void>;
 }

@@ -311,6 +311,12 @@ export const errorCodes = {
     409,
     'Leave the source VM off and start the final migration again.',
   ),
+  SOURCE_STORAGE_FAILED: entry(
+    'A disk of the source VM cannot be flushed',
+    'needs-operator',
+    409,
+    'The source VM is still the owner. Look at the health of its datastore, then start the final migration again.',
+  ),
   ROOTS_DIFFER: entry(
     'Source and destination disks are not equal',
     'needs-operator',

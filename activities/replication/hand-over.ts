@@ -62,15 +62,18 @@ async function frozen(
   try {
     return await client.freeze(jobId, generation, token, callOptions());
   } catch (error) {
-    if (hasAgentCode(error, 'NOT_READY')) return undefined;
+    // A disk that cannot be flushed cancels the freeze: the next look says so, with the reason.
+    if (hasAgentCode(error, 'NOT_READY', 'STORAGE_FAILED')) return undefined;
     if (!hasAgentCode(error, 'NOT_CLOSED')) throw error;
     if (closedByNow) throw new MigrationError('FREEZE_CANCELLED', undefined, { cause: error });
     return undefined;
   }
 }
 
-function isCompared({ state, token: held }: Handover, token: number): boolean {
+function isCompared({ state, token: held, reason }: Handover, token: number): boolean {
   if (held !== token) return false;
+  if (state === 'cancelled' && reason?.code === 'SOURCE_STORAGE_FAILED')
+    throw new MigrationError('SOURCE_STORAGE_FAILED', reason.message);
   if (state === 'cancelled') throw new MigrationError('FREEZE_CANCELLED');
   return state === 'roots-equal' || state === 'roots-differ' || state === 'handed-off' || state === 'active';
 }

@@ -332,6 +332,40 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/snapshot/pause": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Hold the VM's writes and make its disks complete, for a snapshot. Repeatable. */
+        post: operations["snapshot_pause"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/snapshot/resume": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Go on after a snapshot, perhaps in other files. Repeatable. */
+        post: operations["snapshot_resume"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/vms": {
         parameters: {
             query?: never;
@@ -565,6 +599,7 @@ export interface components {
             disks: components["schemas"]["HandoverDisk"][];
             /** @description When freeze was accepted, ISO 8601. */
             frozenAt?: string | null;
+            reason?: null | components["schemas"]["Reason"];
             /** @description How far it is. */
             state: components["schemas"]["HandoverState"];
             /**
@@ -899,6 +934,38 @@ export interface components {
          * @enum {string}
          */
         SessionState: "idle" | "connected";
+        /** @description Whether the disks are paused for a snapshot. */
+        SnapshotAnswer: {
+            /** @description True after a pause; false after a resume, and for a VM that was handed over. */
+            paused: boolean;
+            /**
+             * Format: int64
+             * @description After so many milliseconds the disks go on by themselves.
+             */
+            timeLeftMs: number;
+        };
+        /** @description A disk and the file in which it goes on. */
+        SnapshotDisk: {
+            /** @description The disk's backing UUID. */
+            diskUuid: components["schemas"]["Uuid"];
+            /** @description Flat file on this host, of the same capacity and content. */
+            path: string;
+        };
+        /** @description Hypervisor face: a snapshot of the VM's disks begins. */
+        SnapshotPauseRequest: {
+            /** @description The VM. */
+            vmUuid: components["schemas"]["Uuid"];
+        };
+        /** @description Hypervisor face: the snapshot is made, or was given up. */
+        SnapshotResumeRequest: {
+            /**
+             * @description Disks that go on in another file. One whose file was exchanged under its name need not be
+             *     named.
+             */
+            disks?: components["schemas"]["SnapshotDisk"][];
+            /** @description The VM. */
+            vmUuid: components["schemas"]["Uuid"];
+        };
         /** @description One stage: since the process began, and over the last five to ten seconds. */
         StageStatus: {
             /**
@@ -1857,6 +1924,90 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ReceiverStatus"];
+                };
+            };
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Failed */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    snapshot_pause: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SnapshotPauseRequest"];
+            };
+        };
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SnapshotAnswer"];
+                };
+            };
+            /** @description Refused */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Failed */
+            "5XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    snapshot_resume: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SnapshotResumeRequest"];
+            };
+        };
+        responses: {
+            /** @description Done */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SnapshotAnswer"];
                 };
             };
             /** @description Refused */

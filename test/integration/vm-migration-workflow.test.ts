@@ -180,20 +180,22 @@ describe('vmMigration', () => {
     expect(doubles.calls).not.toContain('handOver');
   });
 
-  it.each(['freezeReplication', 'handOver'] as const)(
-    'returns to the source when it is powered on during %s, and waits for a person',
-    async (name) => {
-      const doubles = makeDoubles();
-      doubles.fail(name, 'FREEZE_CANCELLED');
-      const result = await migrate(doubles, async (handle) => {
-        await until('the return', () => inStep(doubles, 'ready')() && doubles.calls.includes('unfreezeReplication'));
-        expect(lastPhase(doubles)).toMatchObject({ reason: { code: 'FREEZE_CANCELLED' } });
-        await handle.executeUpdate(finalMigration, { args: [by] });
-      });
-      expect(result.status).toBe('Completed');
-      expect(doubles.calls).not.toContain('powerOnFinalVm');
-    },
-  );
+  it.each([
+    ['freezeReplication', 'FREEZE_CANCELLED'],
+    ['handOver', 'FREEZE_CANCELLED'],
+    ['freezeReplication', 'SOURCE_STORAGE_FAILED'],
+    ['handOver', 'SOURCE_STORAGE_FAILED'],
+  ] as const)('returns to the source when %s ends with %s, and waits for a person', async (name, code) => {
+    const doubles = makeDoubles();
+    doubles.fail(name, code);
+    const result = await migrate(doubles, async (handle) => {
+      await until('the return', () => inStep(doubles, 'ready')() && doubles.calls.includes('unfreezeReplication'));
+      expect(lastPhase(doubles)).toMatchObject({ reason: { code } });
+      await handle.executeUpdate(finalMigration, { args: [by] });
+    });
+    expect(result.status).toBe('Completed');
+    expect(doubles.calls).not.toContain('powerOnFinalVm');
+  });
 
   it('P2 dials reach the replicator at once, and the newest wish is the last', async () => {
     const doubles = makeDoubles();

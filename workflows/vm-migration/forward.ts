@@ -3,18 +3,21 @@
  * that fails is shown with its reason and tried again until it works.
  */
 import { log, sleep } from '@temporalio/workflow';
-import { limits } from '../../core/index.ts';
+import { limits, type ErrorCode } from '../../core/index.ts';
 import { hasFailureCode, noteOf } from '../../temporal/index.ts';
 import { tireless } from './proxies.ts';
 import { giveUpFinal } from './replicate.ts';
 import { enter, type Run } from './run.ts';
 import { forwardSteps } from './steps.ts';
 
+/** What ends a hand-over before anything was handed over. */
+const cancelled: readonly ErrorCode[] = ['FREEZE_CANCELLED', 'SOURCE_STORAGE_FAILED'];
+
 /** Returns false when the source was powered on before the hand-over: it stays the owner. */
 export async function handOver(run: Run, token: number): Promise<boolean> {
   const noted = enter(run, 'handOver');
   try {
-    await persist(run, () => tireless.handOver({ ...run.ref, token }), 'FREEZE_CANCELLED');
+    await persist(run, () => tireless.handOver({ ...run.ref, token }), cancelled);
     await noted;
     return true;
   } catch (error) {
@@ -46,14 +49,14 @@ async function waitForGuest(run: Run): Promise<void> {
   }
 }
 
-async function persist(run: Run, work: () => Promise<void>, except?: 'FREEZE_CANCELLED'): Promise<void> {
+async function persist(run: Run, work: () => Promise<void>, except: readonly ErrorCode[] = []): Promise<void> {
   let waitSeconds: number = limits.forwardRetrySecondsMin;
   for (;;) {
     try {
       await work();
       return;
     } catch (error) {
-      if (except !== undefined && hasFailureCode(error, except)) throw error;
+      if (hasFailureCode(error, ...except)) throw error;
       const reason = noteOf(error);
       await enter(run, run.step, { reason, waitingFor: `another try: ${reason.message}` });
       await sleep(waitSeconds * 1000);

@@ -18,7 +18,7 @@ import { finals, supervisor, tireless, waits } from './proxies.ts';
 import { enter, type Run } from './run.ts';
 
 /** A final migration that ends so leaves the source as the owner, and replication goes on. */
-const harmless: readonly ErrorCode[] = ['FREEZE_CANCELLED', 'SHUT_DOWN_TIMEOUT'];
+const harmless: readonly ErrorCode[] = ['FREEZE_CANCELLED', 'SOURCE_STORAGE_FAILED', 'SHUT_DOWN_TIMEOUT'];
 
 /** Returns the token under which the source is frozen with both sides equal. */
 export async function replicateUntilFrozen(run: Run): Promise<number> {

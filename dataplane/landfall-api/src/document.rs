@@ -45,6 +45,8 @@ routes! {
     attach, "Put the tap in front of a disk.", post, "/v1/attach", [AttachRequest], 200, [AttachAnswer], [], "hypervisor";
     detach, "Take the tap away.", post, "/v1/detach", [DetachRequest], 204, [], [], "hypervisor";
     closed, "The VM's side is gone.", post, "/v1/closed", [ClosedRequest], 204, [], [], "hypervisor";
+    snapshot_pause, "Hold the VM's writes and make its disks complete, for a snapshot. Repeatable.", post, "/v1/snapshot/pause", [SnapshotPauseRequest], 200, [SnapshotAnswer], [], "hypervisor";
+    snapshot_resume, "Go on after a snapshot, perhaps in other files. Repeatable.", post, "/v1/snapshot/resume", [SnapshotResumeRequest], 200, [SnapshotAnswer], [], "hypervisor";
     attachments, "What is attached.", get, "/v1/attachments", [], 200, [Vec<AttachedVm>], [], "hypervisor";
 }
 
@@ -109,6 +111,8 @@ fn delete_job() {}
         attach,
         detach,
         closed,
+        snapshot_pause,
+        snapshot_resume,
         attachments
     )
 )]

@@ -51,6 +51,46 @@ pub struct ClosedRequest {
     pub vm_uuid: Uuid,
 }
 
+/// Hypervisor face: a snapshot of the VM's disks begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SnapshotPauseRequest {
+    /// The VM.
+    pub vm_uuid: Uuid,
+}
+
+/// Hypervisor face: the snapshot is made, or was given up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SnapshotResumeRequest {
+    /// The VM.
+    pub vm_uuid: Uuid,
+    /// Disks that go on in another file. One whose file was exchanged under its name need not be
+    /// named.
+    #[serde(default)]
+    pub disks: Vec<SnapshotDisk>,
+}
+
+/// A disk and the file in which it goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SnapshotDisk {
+    /// The disk's backing UUID.
+    pub disk_uuid: Uuid,
+    /// Flat file on this host, of the same capacity and content.
+    pub path: String,
+}
+
+/// Whether the disks are paused for a snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotAnswer {
+    /// True after a pause; false after a resume, and for a VM that was handed over.
+    pub paused: bool,
+    /// After so many milliseconds the disks go on by themselves.
+    pub time_left_ms: u64,
+}
+
 /// A VM with at least one attached disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

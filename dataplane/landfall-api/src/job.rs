@@ -383,6 +383,9 @@ pub struct Handover {
     pub token: u64,
     /// How far it is.
     pub state: HandoverState,
+    /// Why it was cancelled, where neither the guest nor a command did that.
+    #[serde(default)]
+    pub reason: Option<Reason>,
     /// When freeze was accepted, ISO 8601.
     pub frozen_at: Option<String>,
     /// When the receiver had persisted ACTIVE, ISO 8601.

@@ -35,10 +35,17 @@ impl SourceVm {
             }
             None => {
                 let opened = self.open_disk(disk, path, capacity, false)?;
-                inner.disks.push(opened.clone());
+                match inner.absent.iter().position(|absent| absent.uuid == *disk) {
+                    Some(at) => self.return_absent(&mut inner, at, opened.clone())?,
+                    None => inner.disks.push(opened.clone()),
+                }
                 opened
             }
         };
+        // Whoever attaches says that this file is the disk; it is compared as a whole.
+        if attached.replaced.swap(false, SeqCst) {
+            attached.check_file(None);
+        }
         let opened = self.cutover.opened();
         self.keep(&inner)?;
         opened.map_err(|_| {
@@ -88,6 +95,7 @@ impl SourceVm {
             mark: self.state_dir.join(format!("untracked-{uuid}")),
             flush_failed: AtomicBool::new(false),
             never_clear: AtomicBool::new(false),
+            replaced: AtomicBool::new(false),
             fault: Mutex::new(None),
             ended: AtomicBool::new(false),
             untracked: AtomicBool::new(false),
@@ -103,13 +111,17 @@ impl SourceVm {
     /// beside it; else the storage policy is detached and the state goes too. Repeatable.
     pub fn detach(&self, disk: &Uuid, keep_state: bool) -> Result<()> {
         let mut inner = self.inner();
-        let Some(at) = inner.disks.iter().position(|known| known.uuid == *disk) else {
-            return Ok(());
+        let in_use = |job: &Arc<Job>| {
+            job.disks.iter().any(|used| used.disk.uuid == *disk)
+                || job.absent.iter().any(|(pair, _)| pair.source_uuid == *disk)
         };
-        let in_use = |job: &Arc<Job>| job.disks.iter().any(|used| used.disk.uuid == *disk);
         if let Some(job) = inner.job.take_if(|job| in_use(job)) {
             job.stop();
         }
+        let Some(at) = inner.disks.iter().position(|known| known.uuid == *disk) else {
+            inner.absent.retain(|absent| absent.uuid != *disk);
+            return self.keep(&inner);
+        };
         let gone = inner.disks.remove(at);
         if keep_state {
             gone.end_clean();

@@ -1,36 +1,55 @@
 //! The source's hand-over: one lock over machine, gate and seal, so that an attach cancels a
-//! freeze or comes after the seal, never between. `barrier.rs` takes it from the freeze to equal
-//! roots, `repair.rs` finds what differs, `seal.rs` makes it final.
+//! freeze or comes after the seal, never between. `freeze.rs` begins it and ends it early,
+//! `barrier.rs` takes it to equal roots, `repair.rs` finds what differs, `seal.rs` makes it final.
 
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::{Duration, Instant};
 
-use landfall_api::{Code, Problem};
+use landfall_api::{Code, Problem, Reason};
 use landfall_core::handover::{Handover, Next, Phase, Refused};
 use landfall_core::throttle::WriteThrottle;
 use landfall_core::tree::Hash;
 
 use super::disk::{Gate, SourceDiskIo, Valve};
+use super::hold::Hold;
 use super::job::Job;
 use super::together::DiskFlush;
 use crate::Result;
-use crate::clock::{now_ns, now_text};
 use crate::meter::Latencies;
 
 /// Longest that a hand-over waits for the receiver before the caller has to ask again.
 const OWN_MAX: Duration = Duration::from_secs(30);
 
-/// How long a freeze is waited for before its caller has to look at the status.
-const COMPARED_MAX: Duration = Duration::from_millis(250);
-
 /// Whether the VM's side has its disks open, and how far the hand-over is.
 pub(super) struct State {
     pub(super) machine: Handover,
     pub(super) open: bool,
+    /// Paused for a snapshot.
+    snapshot: bool,
     /// A seal failed, and these disks may hold it: taken back before anybody writes again.
     pub(super) half_sealed: Vec<Arc<SourceDiskIo>>,
     /// The flush of the source disks since the latest freeze.
     pub(super) flush: Option<Arc<DiskFlush>>,
+    /// The freeze with this token was cancelled, because a source disk could not be flushed.
+    pub(super) failed: Option<(u64, Reason)>,
+}
+
+impl State {
+    /// What the freeze with this token ended by, if the source disks were to blame.
+    pub(super) fn failure(&self, token: u64) -> Option<Problem> {
+        let (_, reason) = self.failed.as_ref().filter(|(failed, _)| *failed == token)?;
+        Some(Problem {
+            remedy: "Look at the health of the source's datastore. The guest goes on at the source; when the job is ready again, freeze with a newer token.".into(),
+            ..Problem::new(Code::StorageFailed, reason.message.clone())
+        })
+    }
+
+    /// Why the latest freeze was cancelled, where that was our doing.
+    pub(super) fn cancelled_by(&self) -> Option<Reason> {
+        let (_, reason) =
+            self.failed.as_ref().filter(|(token, _)| *token == self.machine.token())?;
+        Some(reason.clone())
+    }
 }
 
 /// Shared by the taps, the job and the commands of one VM.
@@ -51,6 +70,7 @@ impl Cutover {
             let valve = Valve {
                 gate: RwLock::new(Gate::Open),
                 thaw: Box::new(thaw),
+                held: Hold::default(),
                 throttle: Mutex::new(WriteThrottle::off()),
                 throttling: false.into(),
                 latencies: Latencies::default(),
@@ -59,8 +79,10 @@ impl Cutover {
                 state: Mutex::new(State {
                     machine: Handover::default(),
                     open: false,
+                    snapshot: false,
                     half_sealed: Vec::new(),
                     flush: None,
+                    failed: None,
                 }),
                 valve: Arc::new(valve),
             }
@@ -97,8 +119,9 @@ impl Cutover {
 
     /// The seal ends with the storage policy.
     pub(super) fn reset(&self) {
-        self.lock().machine = Handover::default();
-        self.set_gate(Gate::Open);
+        let mut state = self.lock();
+        state.machine = Handover::default();
+        self.open_gate(&state);
     }
 
     /// The VM's side opens its disks: ends a freeze, or is refused by the seal.
@@ -109,77 +132,62 @@ impl Cutover {
             tracing::warn!("the VM's disks were opened: the freeze is cancelled");
         }
         state.open = true;
-        self.set_gate(Gate::Open);
+        self.open_gate(&state);
         Ok(())
     }
 
-    fn set_gate(&self, gate: Gate) {
+    /// As it is without a freeze or a seal.
+    pub(super) fn open_gate(&self, state: &State) {
+        self.set_gate(if state.snapshot { Gate::Held } else { Gate::Open });
+    }
+
+    /// Writes wait for the end of a snapshot. None is under way when this returns. Refused during a
+    /// hand-over, which must not wait for anything; false where nothing is written any more.
+    pub(super) fn hold(&self) -> Result<bool> {
+        let mut state = self.lock();
+        if state.machine.is_sealed() {
+            return Ok(false);
+        }
+        if state.machine.frozen() {
+            return Err(Problem {
+                remedy: "Wait until the hand-over is over, or cancel it (unfreeze).".into(),
+                ..Problem::new(Code::NotReady, "the disks are frozen for their hand-over")
+            });
+        }
+        state.snapshot = true;
+        self.valve.held.set(true);
+        self.open_gate(&state);
+        Ok(true)
+    }
+
+    /// The snapshot is over.
+    pub(super) fn let_go(&self) {
+        let mut state = self.lock();
+        state.snapshot = false;
+        if !state.machine.is_sealed() && !state.machine.frozen() {
+            self.open_gate(&state);
+        }
+        self.valve.held.set(false);
+    }
+
+    pub(super) fn set_gate(&self, gate: Gate) {
         *self.valve.gate.write().expect("gate") = gate;
-    }
-
-    /// FREEZE(E).
-    pub(super) fn freeze(&self, job: &Job, token: u64, ready: bool) -> Result<()> {
-        let flush = {
-            let mut state = self.lock();
-            let (before, open) = (state.machine.phase(), state.open);
-            state.machine.freeze(token, !open, ready).map_err(problem)?;
-            let begun = state.machine.phase() == Phase::Draining && before != Phase::Draining;
-            if begun {
-                self.set_gate(Gate::Frozen);
-                let mut control = job.control.lock().expect("control");
-                control.frozen_at = Some((now_text(), now_ns()));
-                (control.active_at, control.data_path_ms) = (None, None);
-                control.handover_disks = Vec::new();
-                control.repairs_waiting = 0;
-            }
-            begun
-        };
-        if flush {
-            let files = job.disks.iter().map(|disk| disk.disk.clone()).collect();
-            self.lock().flush = Some(Arc::new(DiskFlush::begin(files)));
-        }
-        job.changed.notify_all();
-        job.wake_session();
-        Ok(())
-    }
-
-    /// Waits a moment for the outcome of a freeze: most are over before a caller could ask again.
-    pub(super) fn wait_compared(&self, job: &Job) {
-        let deadline = Instant::now() + COMPARED_MAX;
-        let under_way = || matches!(self.phase(), Phase::Draining | Phase::AwaitingRoots);
-        while under_way() && !job.stopped() && Instant::now() < deadline {
-            job.wait(Duration::from_millis(5));
-        }
-    }
-
-    /// UNFREEZE(E).
-    pub(super) fn unfreeze(&self, job: &Job, token: u64) -> Result<()> {
-        let mut state = self.lock();
-        state.without_seal().map_err(problem)?;
-        state.machine.unfreeze(token).map_err(problem)?;
-        self.set_gate(Gate::Open);
-        job.changed.notify_all();
-        Ok(())
-    }
-
-    /// The job ends: a freeze ends with it, a seal stays.
-    pub(super) fn cancel(&self) {
-        let mut state = self.lock();
-        let token = state.machine.token();
-        if state.without_seal().is_ok() && state.machine.unfreeze(token).is_ok() {
-            self.set_gate(Gate::Open);
-        }
     }
 
     /// HAND_OVER(E): seals, then waits until the receiver has persisted ACTIVE(E).
     pub(super) fn hand_over(&self, job: &Job, token: u64) -> Result<()> {
         let flush = self.lock().flush.clone();
-        if let Some(flush) = flush {
-            // Without the lock, which an attach needs; the seal asks again.
-            flush.wait();
+        // Without the lock, which an attach needs; the seal asks again.
+        let flushed = flush.and_then(|flush| flush.wait());
+        if let Some(error) = flushed {
+            self.flush_failed(job, token, &error);
         }
         {
             let mut state = self.lock();
+            if let Some(failure) = state.failure(token) {
+                let refused = Problem::new(Code::NotFrozen, failure.detail);
+                return Err(Problem { remedy: failure.remedy, ..refused });
+            }
             match state.machine.hand_over(token).map_err(problem)? {
                 Next::PersistHandedOff => self.seal(job, &mut state, token)?,
                 Next::SendOwn | Next::Done => {}

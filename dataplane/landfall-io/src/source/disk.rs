@@ -16,6 +16,7 @@ use landfall_nbd::{Export, Extent as NbdExtent, about_to_wait, answer_after};
 
 use super::book::Book;
 use super::disk_fault::DiskFault;
+use super::hold::Hold;
 use super::intent_log::IntentFile;
 use super::sidecar::Sidecar;
 use crate::clock::now_ns;
@@ -31,6 +32,8 @@ pub(super) enum Gate {
     Open,
     /// Frozen: a write would cancel the freeze.
     Frozen,
+    /// Paused for a snapshot: writes wait.
+    Held,
     /// Handed over: nothing is written any more.
     Sealed,
 }
@@ -42,6 +45,8 @@ pub(super) struct Valve {
     pub(super) gate: RwLock<Gate>,
     /// Called without locks when a write meets the frozen gate.
     pub(super) thaw: Box<dyn Fn() + Send + Sync>,
+    /// What writes that met the held gate wait for.
+    pub(super) held: Hold,
     pub(super) throttle: Mutex<WriteThrottle>,
     pub(super) throttling: AtomicBool,
     pub(super) latencies: Latencies,
@@ -64,6 +69,8 @@ pub(super) struct SourceDiskIo {
     pub(super) flush_failed: AtomicBool,
     /// After that no region leaves the write-intent log any more.
     pub(super) never_clear: AtomicBool,
+    /// The file is another than the one an earlier process served, and nobody attached it since.
+    pub(super) replaced: AtomicBool,
     /// The file under the tap is not what it was: the session stays ended while this stands.
     pub(super) fault: Mutex<Option<DiskFault>>,
     /// No process of ours serves the disk through this any more.
@@ -103,6 +110,13 @@ impl SourceDiskIo {
                     drop(gate);
                     about_to_wait();
                     (self.valve.thaw)();
+                }
+                Gate::Held => {
+                    drop(gate);
+                    about_to_wait();
+                    if !self.valve.held.wait() {
+                        return Err(io::ErrorKind::ConnectionAborted.into());
+                    }
                 }
                 Gate::Sealed => return Err(io::ErrorKind::ConnectionAborted.into()),
             }

@@ -4,7 +4,10 @@
 
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
 use std::sync::atomic::Ordering::SeqCst;
+
+use landfall_api::Uuid;
 
 use super::disk::SourceDiskIo;
 use super::job::Job;
@@ -18,20 +21,51 @@ pub(super) struct DiskFault {
     pub(super) message: String,
 }
 
+impl DiskFault {
+    fn new(code: &'static str, path: &Path, disk: &Uuid, what: &str) -> Self {
+        let path = path.display();
+        let remedy = match code {
+            "DISK_REPLACED" => {
+                "put the file back, or attach the disk again to compare it as a whole"
+            }
+            "DISK_RESIZED" => "give it its size back, or end the migration and begin another",
+            _ => "put the file back, or end the migration",
+        };
+        let message = format!("{path} {what}; replication of disk {disk} stops: {remedy}");
+        Self { code, message }
+    }
+
+    /// The file of a disk cannot be opened: nobody can serve it.
+    pub(super) fn absent(path: &Path, disk: &Uuid, error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => {
+                Self::new("DISK_REMOVED", path, disk, "is not there any more")
+            }
+            _ => {
+                let what = format!("cannot be opened ({error})");
+                Self::new("SOURCE_STORAGE_FAILED", path, disk, &what)
+            }
+        }
+    }
+}
+
 impl SourceDiskIo {
     /// Looks at the open file and at what is under its name now.
     pub(super) fn look_at_file(&self) -> io::Result<Option<DiskFault>> {
-        let (open, path) = (self.file.metadata()?, self.path.display());
-        let fault = |code, what: &str| {
-            let message = format!("{path} {what}; replication of disk {} stops", self.uuid);
-            Ok(Some(DiskFault { code, message }))
-        };
+        let open = self.file.metadata()?;
+        let fault = |code, what: &str| Ok(Some(DiskFault::new(code, &self.path, &self.uuid, what)));
         match std::fs::metadata(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return fault("DISK_REMOVED", "is not there any more");
             }
             Ok(named) if (named.dev(), named.ino()) != (open.dev(), open.ino()) => {
                 return fault("DISK_REPLACED", "is another file than the one the guest writes to");
+            }
+            Ok(_) if self.replaced.load(SeqCst) => {
+                return fault(
+                    "DISK_REPLACED",
+                    "is another file than before the source was started",
+                );
             }
             Ok(_) => {}
             Err(error) => return Err(error),
@@ -80,6 +114,9 @@ impl SourceDiskIo {
 impl Job {
     /// What is wrong with one of its disks.
     pub(super) fn disk_fault(&self) -> Option<DiskFault> {
+        if let Some((_, fault)) = self.absent.first() {
+            return Some(fault.clone());
+        }
         self.disks.iter().find_map(|disk| disk.disk.fault.lock().expect("fault").clone())
     }
 }

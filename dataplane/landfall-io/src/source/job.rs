@@ -9,6 +9,7 @@ use landfall_api::{Dials, DiskPair, HandoverDisk, Id, JobKind, JobSpec, Reason};
 use landfall_core::throttle::TokenBucket;
 
 use super::disk::SourceDiskIo;
+use super::disk_fault::DiskFault;
 use super::pace::{Pace, open_bucket};
 use super::reread::{Reread, Verification};
 use super::session::Session;
@@ -16,6 +17,9 @@ use super::watch::Watch;
 use crate::clock::now_text;
 use crate::meter::Meter;
 use crate::stats::{DiskStages, JobStages};
+
+/// One that is being opened waits for the other side.
+const SESSION_END_MAX: Duration = Duration::from_secs(10);
 
 /// What the connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +51,10 @@ pub(super) struct Control {
     pub(super) spec: JobSpec,
     pub(super) dials: Dials,
     pub(super) paused: bool,
+    /// The disks are paused for a snapshot: there is no session meanwhile.
+    pub(super) snapshot: bool,
+    /// A session is being opened, runs or is being ended.
+    pub(super) in_session: bool,
     pub(super) tls: Option<Arc<rustls::ClientConfig>>,
     pub(super) connection: Connection,
     pub(super) reason: Option<Reason>,
@@ -59,9 +67,9 @@ pub(super) struct Control {
 }
 
 impl Control {
-    /// Whether nothing may be sent: paused, or a job that only reads.
+    /// Whether nothing may be sent: paused, for a snapshot too, or a job that only reads.
     pub(super) fn keeps_still(&self) -> bool {
-        self.paused || self.spec.kind == JobKind::Verify
+        self.paused || self.snapshot || self.spec.kind == JobKind::Verify
     }
 }
 
@@ -69,6 +77,8 @@ impl Control {
 pub(super) struct Job {
     pub(super) id: Id,
     pub(super) disks: Vec<JobDiskIo>,
+    /// Disks whose file is not there: there is no session while one of them lacks.
+    pub(super) absent: Vec<(DiskPair, DiskFault)>,
     pub(super) control: Mutex<Control>,
     pub(super) changed: Condvar,
     pub(super) stopped: AtomicBool,
@@ -96,15 +106,24 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub(super) fn new(id: Id, spec: JobSpec, disks: Vec<JobDiskIo>, epoch: u32) -> Arc<Self> {
+    pub(super) fn new(
+        id: Id,
+        spec: JobSpec,
+        disks: Vec<JobDiskIo>,
+        absent: Vec<(DiskPair, DiskFault)>,
+        epoch: u32,
+    ) -> Arc<Self> {
         let dials = spec.dials.clone();
         let job = Arc::new(Self {
             id,
             disks,
+            absent,
             control: Mutex::new(Control {
                 spec,
                 dials,
                 paused: false,
+                snapshot: false,
+                in_session: false,
                 tls: None,
                 connection: Connection::Connecting,
                 reason: None,
@@ -153,6 +172,28 @@ impl Job {
         };
         control.connection = connection;
         control.reason = Some(Reason { code: code.into(), message, since });
+        self.changed.notify_all();
+    }
+
+    /// Ends the session and begins none, until [`Job::go_on`]. Whether it ended in time.
+    pub(super) fn hold_still(&self) -> bool {
+        let session = {
+            let mut control = self.control.lock().expect("control");
+            control.snapshot = true;
+            control.session.clone()
+        };
+        if let Some(session) = session {
+            session.end_for_snapshot();
+        }
+        let control = self.control.lock().expect("control");
+        let busy = |control: &mut Control| control.in_session;
+        let waited = self.changed.wait_timeout_while(control, SESSION_END_MAX, busy);
+        !waited.expect("control").1.timed_out()
+    }
+
+    /// There may be sessions again.
+    pub(super) fn go_on(&self) {
+        self.control.lock().expect("control").snapshot = false;
         self.changed.notify_all();
     }
 

@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 use landfall_api::{Code, Dials, Id, JobKind, JobSpec, JobStatus, Problem};
 use landfall_wire::Codec;
 
-use super::job::{Job, JobDiskIo};
+use super::job::{Connection, Job, JobDiskIo};
 use super::reread::Reread;
+use super::session::SNAPSHOT;
 use super::sidecar::NO_BASE;
 use super::vm::{Inner, SourceVm};
 use super::{session, status};
@@ -64,11 +65,15 @@ impl SourceVm {
 
     /// Raises the epoch of the disks and begins to track them.
     pub(super) fn make_job(&self, inner: &Inner, id: Id, spec: JobSpec) -> Result<Arc<Job>> {
-        if inner.disks.is_empty() {
+        if inner.disks.is_empty() && inner.absent.is_empty() {
             return Err(Problem::new(Code::UnknownVm, "no disk of the VM is attached"));
         }
-        let mut disks = Vec::new();
+        let (mut disks, mut absent) = (Vec::new(), Vec::new());
         for pair in &spec.disks {
+            if let Some(lacking) = inner.absent.iter().find(|disk| disk.uuid == pair.source_uuid) {
+                absent.push((pair.clone(), lacking.fault.clone()));
+                continue;
+            }
             let found = inner.disks.iter().find(|known| known.uuid == pair.source_uuid);
             let disk = found.cloned().ok_or_else(|| {
                 Problem::new(Code::UnknownDisk, format!("disk {}", pair.source_uuid))
@@ -98,13 +103,37 @@ impl SourceVm {
         }
         let known = |disk: &JobDiskIo| disk.disk.sidecar.lock().expect("sidecar").state.epoch;
         let epoch = disks.iter().map(known).max().unwrap_or(0) + 1;
-        let job = Job::new(id, spec, disks, epoch);
+        let job = Job::new(id, spec, disks, absent, epoch);
         job.raise_epoch(epoch).map_err(|e| Problem::storage("epoch", &e))?;
         if job.control.lock().expect("control").spec.kind == JobKind::Verify {
             job.verify();
         }
+        if inner.snapshot_ms.is_some() {
+            job.hold_still();
+            job.set_reason(Connection::Lost, "SNAPSHOT", SNAPSHOT.into());
+        }
         session::start(&job, &self.cutover);
         Ok(job)
+    }
+
+    /// The job begins anew with the disks as they are now: a new epoch, the same desired state.
+    pub(super) fn renew_job(&self, inner: &mut Inner) -> Result<()> {
+        let Some(before) = inner.job.take() else { return Ok(()) };
+        before.stop();
+        let (spec, paused, tls) = {
+            let control = before.control.lock().expect("control");
+            (control.spec.clone(), control.paused, control.tls.clone())
+        };
+        self.end_half_seal(inner, &spec)?;
+        let made = self.make_job(inner, before.id.clone(), spec)?;
+        {
+            let mut control = made.control.lock().expect("control");
+            (control.paused, control.tls) = (paused, tls);
+        }
+        made.set_codec(before.fixed_codec());
+        made.changed.notify_all();
+        inner.job = Some(made);
+        Ok(())
     }
 
     fn with_job<T>(&self, id: &Id, act: impl FnOnce(&Arc<Job>) -> Result<T>) -> Result<T> {
@@ -146,12 +175,12 @@ impl SourceVm {
         .map(|status| status.dials)
     }
 
-    /// Fixes the codec of the running job, or lets it be chosen by what pays (`None`). It is not
-    /// kept: after a restart the choice is free again.
+    /// Fixes the codec of the job, or lets it be chosen by what pays (`None`). It is kept, as the
+    /// dials are.
     pub fn set_codec(&self, id: &Id, generation: u64, codec: Option<Codec>) -> Result<JobStatus> {
         self.command(id, generation, |job| {
             job.set_codec(codec);
-            Ok(())
+            self.keep(&self.inner())
         })
     }
 
@@ -187,7 +216,7 @@ impl SourceVm {
             let ready = landfall_core::ready::obstacles(&status::facts(job)).is_empty();
             self.cutover.freeze(job, token, ready)?;
             self.cutover.wait_compared(job);
-            Ok(())
+            self.cutover.not_failed(token)
         })
     }
 

@@ -17,6 +17,10 @@ pub struct Kept {
     pub disks: Vec<KeptDisk>,
     /// The job.
     pub job: Option<KeptJob>,
+    /// When the disks were paused for a snapshot that is not known to be over, in milliseconds since
+    /// 1970.
+    #[serde(default)]
+    pub snapshot_ms: Option<u64>,
 }
 
 /// One attached disk.
@@ -28,6 +32,9 @@ pub struct KeptDisk {
     pub path: PathBuf,
     /// Its capacity.
     pub capacity: ByteCount,
+    /// Whether its file was exchanged for another while no process ran, and nobody attached it since.
+    #[serde(default)]
+    pub replaced: bool,
 }
 
 /// The job in its desired state.
@@ -37,6 +44,9 @@ pub struct KeptJob {
     pub id: Id,
     /// Whether it is paused.
     pub paused: bool,
+    /// The codec, if it is fixed, as in the flags of a frame.
+    #[serde(default)]
+    pub codec: Option<u8>,
     /// What it shall do.
     pub spec: JobSpec,
 }

@@ -5,6 +5,7 @@
 //! `session.rs` its connections, `lanes.rs` when what is sent on them, `extents.rs` how,
 //! `answers.rs` what comes back, `cutover.rs` the hand-over.
 
+mod absent;
 mod answers;
 mod attachments;
 mod barrier;
@@ -17,8 +18,10 @@ mod cutover;
 mod disk;
 mod disk_fault;
 mod extents;
+mod freeze;
 mod growth;
 mod hashing;
+mod hold;
 mod intent_log;
 mod job;
 mod jobs;
@@ -35,6 +38,7 @@ mod scrub;
 mod seal;
 mod session;
 mod sidecar;
+mod snapshot;
 mod status;
 mod take_over;
 mod together;

@@ -22,6 +22,10 @@ pub(super) const STEPS: [(Codec, i32); 6] = [
 ];
 
 /// The step in force when a codec is asked for by name: of zstd the level that suits most links.
+fn codec_of(step: u64) -> Codec {
+    STEPS.get(step as usize).map_or(Codec::None, |(codec, _)| *codec)
+}
+
 fn step_of(codec: Codec) -> u64 {
     match codec {
         Codec::None => 0,
@@ -32,6 +36,12 @@ fn step_of(codec: Codec) -> u64 {
 
 impl Job {
     /// Fixes the codec, or lets it be chosen by what pays, beginning with none.
+    /// The codec, if it was chosen by a person.
+    pub(super) fn fixed_codec(&self) -> Option<Codec> {
+        let step = self.stages.codec_step.load(Relaxed);
+        self.codec_fixed.load(Relaxed).then(|| codec_of(step))
+    }
+
     pub(super) fn set_codec(&self, codec: Option<Codec>) {
         self.codec_fixed.store(codec.is_some(), Relaxed);
         self.stages.codec_step.store(codec.map_or(0, step_of), Relaxed);

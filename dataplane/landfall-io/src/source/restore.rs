@@ -2,24 +2,38 @@
 //! disks only.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 
 use landfall_api::{JobSpec, Problem};
+use landfall_wire::Codec;
 
+use super::absent::AbsentDisk;
 use super::disk::SourceDiskIo;
 use super::kept::Kept;
 use super::sidecar::DiskPhase;
+use super::snapshot::still_lasts;
 use super::vm::{Inner, SourceVm};
 use crate::Result;
+use crate::disk_file::{DiskFile, SOURCE};
 
 impl SourceVm {
     pub(super) fn restore(&self) -> Result<()> {
         let kept = Kept::load(&self.state_dir)?;
         let mut inner = self.inner();
-        for disk in kept.disks {
-            // A disk that was resized meanwhile is served as before; its job says what is wrong.
+        for (place, disk) in kept.disks.into_iter().enumerate() {
+            if let Err(error) = DiskFile::open_as_it_is(&disk.path, disk.capacity.0, SOURCE) {
+                inner.absent.push(AbsentDisk::new(place, disk, &error));
+                continue;
+            }
+            // A disk that was changed meanwhile is served as it is; its job says what is wrong.
             let opened = self.open_disk(&disk.uuid, &disk.path, disk.capacity.0, true)?;
+            opened.replaced.fetch_or(disk.replaced, SeqCst);
             opened.check_file(None);
             inner.disks.push(opened);
+        }
+        inner.snapshot_ms = kept.snapshot_ms.filter(|since| still_lasts(*since));
+        if inner.snapshot_ms.is_some() {
+            self.cutover.hold()?;
         }
         if let Some(job) = &kept.job {
             self.end_half_seal(&inner, &job.spec)?;
@@ -28,7 +42,11 @@ impl SourceVm {
         if let Some(job) = kept.job {
             let made = self.make_job(&inner, job.id, job.spec)?;
             made.control.lock().expect("control").paused = job.paused;
+            made.set_codec(job.codec.and_then(|code| Codec::from_flags(code).ok()));
             inner.job = Some(made);
+        }
+        if inner.disks.iter().any(|disk| disk.replaced.load(SeqCst)) {
+            self.keep(&inner)?;
         }
         Ok(())
     }
@@ -36,7 +54,7 @@ impl SourceVm {
     /// A process that ended while it sealed one disk after the other has released nothing, because
     /// OWN leaves after the last of them: the source goes on. A damaged state says nothing: then
     /// the seal stays.
-    fn end_half_seal(&self, inner: &Inner, job: &JobSpec) -> Result<()> {
+    pub(super) fn end_half_seal(&self, inner: &Inner, job: &JobSpec) -> Result<()> {
         let of_job =
             |disk: &&Arc<SourceDiskIo>| job.disks.iter().any(|pair| pair.source_uuid == disk.uuid);
         let disks: Vec<&Arc<SourceDiskIo>> = inner.disks.iter().filter(of_job).collect();

@@ -30,6 +30,9 @@ use crate::tls::Secured;
 /// What this source can do beyond the version.
 const FEATURES: u64 =
     features::CODEC_LZ4 | features::CODEC_ZSTD | features::BATCH | features::REREAD;
+/// What the status says meanwhile.
+pub(super) const SNAPSHOT: &str =
+    "A snapshot of the source's disks is made; replication goes on by itself after it";
 const CONNECT_MAX: Duration = Duration::from_secs(3);
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
@@ -80,6 +83,11 @@ impl Session {
         self.bulk.close();
         self.windows_changed.notify_all();
         self.rereads.wake();
+    }
+
+    /// The disks are paused for a snapshot.
+    pub(super) fn end_for_snapshot(&self) {
+        self.end_with("SNAPSHOT", SNAPSHOT.into());
     }
 
     /// Sleeps, but not beyond the session's end.
@@ -179,8 +187,14 @@ pub(super) fn start(job: &Arc<Job>, cutover: &Arc<Cutover>) {
 fn keep_connected(job: &Arc<Job>, cutover: &Arc<Cutover>) {
     let mut back_off = BACK_OFF_FIRST;
     while !job.stopped() && !cutover.done() {
-        let tls = job.control.lock().expect("control").tls.clone();
+        let tls = {
+            let mut control = job.control.lock().expect("control");
+            let tls = control.tls.clone().filter(|_| !control.snapshot);
+            control.in_session = tls.is_some();
+            tls
+        };
         let Some(tls) = tls else {
+            job.changed.notify_all();
             job.wait(Duration::from_secs(1));
             continue;
         };
@@ -196,6 +210,7 @@ fn keep_connected(job: &Arc<Job>, cutover: &Arc<Cutover>) {
         }
         tracing::info!(code = loss.code, message = loss.message, "connection lost");
         let state = if loss.permanent { Connection::Failed } else { Connection::Lost };
+        job.control.lock().expect("control").in_session = false;
         job.set_reason(state, loss.code, loss.message);
         job.wait(back_off);
         back_off = (back_off * 2).min(BACK_OFF_MAX);
@@ -216,9 +231,12 @@ fn run(
         control.session = Some(session.clone());
         job.changed.notify_all();
     }
-    // A stop that came while it was being opened did not see it.
+    // A stop or snapshot that came while it was being opened did not see it.
     if job.stopped() {
         session.end("the job was stopped");
+    }
+    if job.control.lock().expect("control").snapshot {
+        session.end_for_snapshot();
     }
     std::thread::scope(|scope| {
         let prio = readers.remove(0);

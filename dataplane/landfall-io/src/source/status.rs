@@ -13,6 +13,7 @@ use landfall_core::handover::Phase;
 use landfall_core::ready::{self, Facts, Obstacle};
 use landfall_wire::features;
 
+use super::absent::absent_view;
 use super::cutover::Cutover;
 use super::job::{Connection, Control, Job};
 use super::session::Session;
@@ -59,10 +60,13 @@ pub(super) fn status(job: &Job, cutover: &Cutover, vm: &Uuid) -> JobStatus {
         Outlook::Converges { seconds } => (Some(true), Some(seconds)),
         Outlook::DoesNotConverge => (Some(false), None),
     };
-    let (phase, token) = {
+    let (phase, token, cancelled_by) = {
         let state = cutover.lock();
-        (state.machine.phase(), state.machine.token())
+        (state.machine.phase(), state.machine.token(), state.cancelled_by())
     };
+    let present = job.disks.iter().enumerate().map(|(at, disk)| disk_view(job, disk, at));
+    let absent = job.absent.iter().map(|(pair, _)| absent_view(pair));
+    let disks = present.chain(absent).collect();
     let control = job.control.lock().expect("control");
     JobStatus {
         job_id: job.id.clone(),
@@ -96,10 +100,11 @@ pub(super) fn status(job: &Job, cutover: &Cutover, vm: &Uuid) -> JobStatus {
         codec: codec(job),
         dials: control.dials.clone(),
         background_complete: facts.background_complete,
-        disks: job.disks.iter().enumerate().map(|(at, disk)| disk_view(job, disk, at)).collect(),
+        disks,
         handover: HandoverView {
             token,
             state: handover_state(phase),
+            reason: cancelled_by,
             frozen_at: control.frozen_at.as_ref().map(|(text, _)| text.clone()),
             active_at: control.active_at.clone(),
             data_path_ms: control.data_path_ms,

@@ -30,6 +30,7 @@ impl SourceDiskIo {
         } else if doubtful {
             Err(io::Error::other("the super is damaged"))
         } else if inode.is_ok_and(|inode| inode != state.inode) {
+            self.replaced.store(true, SeqCst);
             Err(io::Error::other("the disk is another file than before"))
         } else {
             self.believe(state)
@@ -96,7 +97,23 @@ impl SourceDiskIo {
         self.end();
     }
 
-    fn leave_map(&self) -> io::Result<()> {
+    /// What was left beside the disk counts no more, because it is going to be written.
+    pub(super) fn void_map(&self) {
+        let (voided, base) = {
+            let mut sidecar = self.sidecar.lock().expect("sidecar");
+            let state = sidecar.state;
+            if state.clean == 0 {
+                return;
+            }
+            (sidecar.store(SidecarState { clean: 0, ..state }), state.base)
+        };
+        if let Err(error) = voided {
+            self.lose_trust(base, &format!("the map beside it cannot be voided: {error}"));
+        }
+    }
+
+    /// Leaves what is known beside the disk. Nothing is written, and no session is up.
+    pub(super) fn leave_map(&self) -> io::Result<()> {
         let state = self.sidecar.lock().expect("sidecar").state;
         let ours = state.phase == DiskPhase::Ours && state.base != NO_BASE;
         if !ours || self.never_clear.load(SeqCst) || self.intent.notes_nothing() {

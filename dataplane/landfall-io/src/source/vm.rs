@@ -4,11 +4,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use landfall_api::{AttachedDisk, AttachedVm, ByteCount, Problem, Uuid};
 use landfall_nbd::Export;
+use landfall_wire::Codec;
 
+use super::absent::AbsentDisk;
 use super::cutover::Cutover;
 use super::disk::SourceDiskIo;
 use super::job::Job;
@@ -23,13 +25,21 @@ pub struct SourceVm {
     pub(super) cutover: Arc<Cutover>,
     inner: Mutex<Inner>,
     ended: AtomicBool,
+    pub(super) on_return: OnceLock<OnReturn>,
 }
 
 #[derive(Default)]
 pub(super) struct Inner {
     pub(super) disks: Vec<Arc<SourceDiskIo>>,
+    /// Attached, but their files are not there.
+    pub(super) absent: Vec<AbsentDisk>,
     pub(super) job: Option<Arc<Job>>,
+    /// When the disks were paused for a snapshot, in milliseconds since 1970.
+    pub(super) snapshot_ms: Option<u64>,
 }
+
+/// Told of a disk that was absent and is there again, with its new export.
+type OnReturn = Box<dyn Fn(&Uuid, Arc<dyn Export>) + Send + Sync>;
 
 impl SourceVm {
     /// Opens what an earlier process left, or begins with nothing. A restored job runs again as
@@ -42,6 +52,7 @@ impl SourceVm {
             cutover: Cutover::new(),
             inner: Mutex::new(Inner::default()),
             ended: AtomicBool::new(false),
+            on_return: OnceLock::new(),
         });
         source.restore()?;
         let weak = Arc::downgrade(&source);
@@ -52,6 +63,11 @@ impl SourceVm {
         Ok(source)
     }
 
+    /// Who is told of disks that come back. Once.
+    pub fn on_return(&self, told: impl Fn(&Uuid, Arc<dyn Export>) + Send + Sync + 'static) {
+        let _ = self.on_return.set(Box::new(told));
+    }
+
     pub(super) fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().expect("source")
     }
@@ -59,15 +75,26 @@ impl SourceVm {
     pub(super) fn keep(&self, inner: &Inner) -> Result<()> {
         let job = inner.job.as_ref().map(|job| {
             let control = job.control.lock().expect("control");
-            KeptJob { id: job.id.clone(), paused: control.paused, spec: control.spec.clone() }
+            let codec = job.fixed_codec().map(Codec::flags);
+            KeptJob {
+                id: job.id.clone(),
+                paused: control.paused,
+                codec,
+                spec: control.spec.clone(),
+            }
         });
         let disk = |disk: &Arc<SourceDiskIo>| KeptDisk {
             uuid: disk.uuid.clone(),
             path: disk.path.clone(),
             capacity: ByteCount(disk.file.capacity()),
+            replaced: disk.replaced.load(SeqCst),
         };
-        let open = self.cutover.lock().open;
-        let kept = Kept { open, disks: inner.disks.iter().map(disk).collect(), job };
+        let mut disks: Vec<KeptDisk> = inner.disks.iter().map(disk).collect();
+        for absent in &inner.absent {
+            disks.insert(absent.place.min(disks.len()), absent.kept());
+        }
+        let (open, snapshot_ms) = (self.cutover.lock().open, inner.snapshot_ms);
+        let kept = Kept { open, disks, job, snapshot_ms };
         kept.store(&self.state_dir)
     }
 
@@ -91,7 +118,10 @@ impl SourceVm {
             attached: !sealed,
             untracked: disk.untracked.load(SeqCst),
         };
-        let disks = self.inner().disks.iter().map(disk).collect();
+        let inner = self.inner();
+        let mut disks: Vec<AttachedDisk> = inner.disks.iter().map(disk).collect();
+        disks.extend(inner.absent.iter().map(AbsentDisk::view));
+        drop(inner);
         AttachedVm { vm_uuid: self.vm.clone(), open: self.cutover.lock().open, disks }
     }
 
@@ -134,11 +164,15 @@ impl SourceVm {
     pub fn look_after(&self, clear: bool) {
         let (job, disks) = {
             let inner = self.inner();
-            (inner.job.clone(), inner.disks.clone())
+            // During a snapshot the files are somebody else's.
+            let disks = if inner.snapshot_ms.is_some() { Vec::new() } else { inner.disks.clone() };
+            (inner.job.clone(), disks)
         };
         for disk in &disks {
             upkeep::look_after(disk, job.as_deref(), clear);
         }
+        self.look_for_absent();
+        self.end_overdue_snapshot();
     }
 
     /// Every figure of this VM.

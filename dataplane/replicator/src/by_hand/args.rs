@@ -109,9 +109,10 @@ pub struct SourceArgs {
     /// Absolute limit of the background in bytes per second; suffixes K M G
     #[arg(long, value_name = "BYTES", value_parser = parse_byte_size)]
     pub bytes_per_second_max: Option<ByteSize>,
-    /// Compression of what is sent; `auto` takes what pays on this link
-    #[arg(long, value_name = "CODEC", value_enum, default_value_t = CodecChoice::Auto)]
-    pub codec: CodecChoice,
+    /// Compression of what is sent; `auto` takes what pays on this link, and is what a source
+    /// begins with. Not given, it stays as it was
+    #[arg(long, value_name = "CODEC", value_enum)]
+    pub codec: Option<CodecChoice>,
     /// Do not read both sides again from their disks before the job is ready
     #[arg(long)]
     pub no_scrub: bool,
@@ -233,6 +234,11 @@ pub enum CtlCommand {
     Pause,
     /// Go on after a pause
     Resume,
+    /// Before a snapshot of the disks: hold the guest's writes and make the files complete. They go
+    /// on by themselves after 20 seconds
+    SnapshotPause,
+    /// After it: go on, also where a disk's name stands for another file now
+    SnapshotResume,
     /// Read both sides again from their disks and compare; writes nothing. Waits for the verdict
     Verify,
     /// Send the rest and compare both sides' hash trees; no NBD client may be connected

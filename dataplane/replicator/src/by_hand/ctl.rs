@@ -9,7 +9,7 @@ use axum::http::Method;
 use http_body_util::BodyExt;
 use landfall_api::{
     ByteCount, Code, DialsBody, DialsInForce, GenerationBody, HandoverState, JobState, JobStatus,
-    Problem, TokenBody, Verdict,
+    Problem, SnapshotAnswer, SnapshotPauseRequest, TokenBody, Verdict,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -33,6 +33,8 @@ pub async fn run(args: CtlArgs) -> Result<(), Problem> {
         CtlCommand::Dials(dials) => show(&job.dials(&dials).await?),
         CtlCommand::Pause => show(&job.post::<JobStatus>("pause", &job.lease()).await?),
         CtlCommand::Resume => show(&job.post::<JobStatus>("resume", &job.lease()).await?),
+        CtlCommand::SnapshotPause => show(&job.snapshot("pause").await?),
+        CtlCommand::SnapshotResume => show(&job.snapshot("resume").await?),
         CtlCommand::Verify => return job.verify().await,
         CtlCommand::Freeze => show(&job.freeze().await?),
         CtlCommand::Finish => {
@@ -133,6 +135,12 @@ impl<'a> Job<'a> {
         ask(self.socket, Method::PUT, &self.path("/dials"), body).await
     }
 
+    async fn snapshot(&self, what: &str) -> Result<SnapshotAnswer, Problem> {
+        let body = SnapshotPauseRequest { vm_uuid: self.status.vm_uuid.clone() };
+        let body = Bytes::from(serde_json::to_vec(&body).unwrap_or_default());
+        ask(self.socket, Method::POST, &format!("/v1/snapshot/{what}"), body).await
+    }
+
     /// Reads both sides again and waits for the verdict.
     async fn verify(&self) -> Result<(), Problem> {
         let mut report = self.post::<JobStatus>("verify", &self.lease()).await?.verify;
@@ -195,6 +203,9 @@ impl<'a> Job<'a> {
                     ));
                 }
                 HandoverState::Cancelled | HandoverState::None => {
+                    if let Some(why) = status.handover.reason {
+                        return Err(Problem::new(Code::StorageFailed, why.message));
+                    }
                     return Err(trouble(
                         Code::NotFrozen,
                         "the freeze was cancelled: somebody wrote to a disk",

@@ -161,7 +161,9 @@ impl Plan {
         for disk in written_past {
             keeper.engine.set_untracked(&pairing.uuid("source", disk));
         }
-        keeper.engine.set_codec(&pairing.id, status.generation, args.codec.fixed())?;
+        if let Some(choice) = args.codec {
+            keeper.engine.set_codec(&pairing.id, status.generation, choice.fixed())?;
+        }
         past::forget(&self.state)?;
         let certificate = JobCertificate {
             generation: status.generation,

@@ -17,9 +17,10 @@ use landfall_api::{
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
 
 use super::vm::{Service, Vm};
-use super::{Host, VMS_MAX, figures};
+use super::{Host, VMS_MAX, figures, snapshot};
 use crate::durable;
 use crate::http::{Answer, JobId, Json, Refusal, finish};
 use crate::local;
@@ -41,6 +42,8 @@ pub fn hypervisor(host: &Arc<Host>) -> Router {
             .route("/v1/attach", post(attach))
             .route("/v1/detach", post(detach))
             .route("/v1/closed", post(closed))
+            .route("/v1/snapshot/pause", post(snapshot::pause))
+            .route("/v1/snapshot/resume", post(snapshot::resume))
             .route("/v1/attachments", get(list))
             .with_state(Arc::clone(host)),
     )
@@ -71,9 +74,16 @@ async fn attach(
     if !Path::new(&request.path).is_absolute() {
         return Err(Problem::bad_request("path is absolute").into());
     }
-    let vm = {
+    let begin = Instant::now();
+    let vm = loop {
         let mut vms = host.vms.lock().await;
-        match vms.get(&request.vm_uuid) {
+        break match vms.get(&request.vm_uuid) {
+            Some(vm) if vm.has_ended() && begin.elapsed() < ATTACH_PATIENCE => {
+                // Its folder is being removed.
+                drop(vms);
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
             Some(vm) => Arc::clone(vm),
             None if vms.len() >= VMS_MAX => {
                 return Err(Problem::bad_request("this host has too many VMs attached").into());
@@ -84,7 +94,7 @@ async fn attach(
                 vms.insert(request.vm_uuid.clone(), Arc::clone(&vm));
                 vm
             }
-        }
+        };
     };
     match tell_source(&vm, "/v1/attach", &request).await {
         Ok(Some(answer)) => Ok(axum::Json(answer)),
@@ -98,7 +108,7 @@ async fn attach(
 
 /// Passes on what the hypervisor said. A source that dies meanwhile is asked again when it is
 /// back, because everything here may come twice. None while the disks are served without one.
-async fn tell_source<T: DeserializeOwned>(
+pub(super) async fn tell_source<T: DeserializeOwned>(
     vm: &Vm,
     path: &str,
     request: &impl Serialize,
@@ -157,14 +167,18 @@ async fn detach(
 
 /// The last disk takes the source process with it.
 async fn drop_if_empty(host: &Host, vm: &Arc<Vm>) {
-    let mut vms = host.vms.lock().await;
-    let empty = vm.kept().is_ok_and(|kept| kept.disks.is_empty());
-    if empty && vms.get(&vm.uuid).is_some_and(|known| Arc::ptr_eq(known, vm)) {
-        vms.remove(&vm.uuid);
-        vm.stop().await;
-        drop(vms);
-        host.holders.lock().await.retain(|_, holder| *holder != vm.uuid);
+    {
+        let vms = host.vms.lock().await;
+        let empty = vm.kept().is_ok_and(|kept| kept.disks.is_empty());
+        let known = vms.get(&vm.uuid).is_some_and(|known| Arc::ptr_eq(known, vm));
+        if !empty || !known || !vm.begin_end() {
+            return;
+        }
     }
+    // Without the lock: a process that does not end must not hold up other VMs.
+    vm.stop().await;
+    host.vms.lock().await.remove(&vm.uuid);
+    host.holders.lock().await.retain(|_, holder| *holder != vm.uuid);
 }
 
 async fn closed(
@@ -181,11 +195,18 @@ async fn closed(
 }
 
 async fn list(State(host): State<Arc<Host>>) -> Answer<Vec<AttachedVm>> {
-    let mut views = Vec::new();
-    for vm in host.all().await {
-        views.push(vm.attachments().await?);
+    // All at once: one that does not answer holds up nobody else.
+    let mut asked = JoinSet::new();
+    for (at, vm) in host.all().await.into_iter().enumerate() {
+        asked.spawn(async move { (at, vm.attachments().await) });
     }
-    Ok(axum::Json(views))
+    let mut views = Vec::new();
+    while let Some(answer) = asked.join_next().await {
+        let (at, view) = answer.map_err(|error| Problem::new(Code::Internal, error.to_string()))?;
+        views.push((at, view?));
+    }
+    views.sort_by_key(|(at, _)| *at);
+    Ok(axum::Json(views.into_iter().map(|(_, view)| view).collect()))
 }
 
 async fn put_job(

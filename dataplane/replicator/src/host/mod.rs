@@ -6,6 +6,7 @@ mod faces;
 mod figures;
 mod pass_through;
 mod places;
+mod snapshot;
 mod vm;
 
 use std::collections::BTreeMap;

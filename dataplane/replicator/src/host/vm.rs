@@ -135,9 +135,13 @@ impl Vm {
         nbd_socket(&self.sockets, &self.uuid, disk)
     }
 
+    /// Whoever hears true ends it with [`Vm::stop`].
+    pub fn begin_end(&self) -> bool {
+        !self.ended.swap(true, Ordering::SeqCst)
+    }
+
     /// Ends the source process for good and forgets the VM.
     pub async fn stop(&self) {
-        self.ended.store(true, Ordering::SeqCst);
         self.end.notify_waiters();
         if let Ok(mut stream) = UnixStream::connect(&self.control).await {
             signal(&stream, libc::SIGTERM);
@@ -153,7 +157,8 @@ impl Vm {
         }
     }
 
-    fn has_ended(&self) -> bool {
+    /// Whether it is being ended.
+    pub fn has_ended(&self) -> bool {
         self.ended.load(Ordering::SeqCst)
     }
 }

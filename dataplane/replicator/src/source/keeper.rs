@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use landfall_api::{
     AttachAnswer, AttachRequest, AttachedVm, Code, Id, JobCertificate, JobKind, JobSpec, JobStatus,
-    Problem, Uuid,
+    Problem, SnapshotAnswer, SnapshotDisk, Uuid,
 };
 use landfall_io::SourceVm;
 use landfall_nbd::{Export, Server};
@@ -68,6 +68,13 @@ impl Keeper {
         PassThrough::unmark(folder)?;
         keeper.install_kept(&mut state)?;
         drop(state);
+        let weak = Arc::downgrade(&keeper);
+        keeper.engine.on_return(move |disk, tap| {
+            let Some(keeper) = weak.upgrade() else { return };
+            if let Err(problem) = keeper.serve(&mut keeper.lock(), disk, tap) {
+                tracing::error!(%disk, "{problem}");
+            }
+        });
         Ok(keeper)
     }
 
@@ -107,15 +114,35 @@ impl Keeper {
     /// Takes the tap away from a disk.
     pub fn detach(&self, disk: &Uuid, keep_state: bool) -> Result<(), Problem> {
         let mut state = self.lock();
+        self.engine.hang_up_held();
         drop(state.servers.remove(disk));
         self.engine.detach(disk, keep_state)?;
         tracing::info!(%disk, keep_state, "detached");
         Ok(())
     }
 
+    /// Goes on after a snapshot. A disk that goes on in another file is served anew: its clients
+    /// connect again.
+    pub fn resume_after_snapshot(&self, disks: &[SnapshotDisk]) -> Result<SnapshotAnswer, Problem> {
+        let mut state = self.lock();
+        let named: Vec<(Uuid, PathBuf)> =
+            disks.iter().map(|disk| (disk.disk_uuid.clone(), disk.path.clone().into())).collect();
+        if named.iter().any(|(_, path)| !path.is_absolute()) {
+            return Err(Problem::bad_request("path is absolute"));
+        }
+        self.engine.resume_after_snapshot(&named, |exchanged| {
+            for (disk, tap) in exchanged {
+                drop(state.servers.remove(&disk));
+                self.serve(&mut state, &disk, tap)?;
+            }
+            Ok(())
+        })
+    }
+
     /// The VM's side is gone: nothing of its clients runs any more on return.
     pub fn closed(&self) -> Result<(), Problem> {
         let state = self.lock();
+        self.engine.hang_up_held();
         state.servers.values().for_each(Server::disconnect_all);
         self.engine.set_open(false)?;
         tracing::info!("the VM's side is closed");
@@ -229,6 +256,7 @@ impl Keeper {
     /// Hangs up on every guest without an answer, makes what they wrote durable and leaves beside
     /// each disk what is known of it.
     pub fn close(&self) {
+        self.engine.hang_up_held();
         self.lock().servers.clear();
         for (disk, tap) in self.engine.exports() {
             if let Err(error) = tap.flush() {

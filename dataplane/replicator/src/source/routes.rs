@@ -11,7 +11,8 @@ use axum::routing::{get, post, put};
 use landfall_api::metrics::Metrics;
 use landfall_api::{
     AttachAnswer, AttachRequest, AttachedVm, ClosedRequest, DetachRequest, DialsBody, DialsInForce,
-    GenerationBody, JobCertificate, JobSpec, JobStatus, TokenBody,
+    GenerationBody, JobCertificate, JobSpec, JobStatus, SnapshotAnswer, SnapshotPauseRequest,
+    SnapshotResumeRequest, TokenBody,
 };
 use serde::Deserialize;
 
@@ -34,6 +35,8 @@ pub fn routes(keeper: &Arc<Keeper>) -> Router {
             .route("/v1/attach", post(attach))
             .route("/v1/detach", post(detach))
             .route("/v1/closed", post(closed))
+            .route("/v1/snapshot/pause", post(snapshot_pause))
+            .route("/v1/snapshot/resume", post(snapshot_resume))
             .route("/v1/attachments", get(attachments))
             .route("/v1/metrics", get(metrics))
             .route("/v1/metrics/families", get(families))
@@ -75,6 +78,20 @@ async fn closed(
 ) -> Result<StatusCode, Refusal> {
     blocking(move || keeper.closed()).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+async fn snapshot_pause(
+    State(keeper): Keep,
+    Json(_body): Json<SnapshotPauseRequest>,
+) -> Answer<SnapshotAnswer> {
+    answer(move || keeper.engine.pause_for_snapshot()).await
+}
+
+async fn snapshot_resume(
+    State(keeper): Keep,
+    Json(body): Json<SnapshotResumeRequest>,
+) -> Answer<SnapshotAnswer> {
+    answer(move || keeper.resume_after_snapshot(&body.disks)).await
 }
 
 async fn attachments(State(keeper): Keep) -> Answer<AttachedVm> {

@@ -186,7 +186,7 @@ fn either_side_killed_goes_on_and_the_guest_only_waits() {
     let sides = Sides::new(&[(64 * MIB, 48 * MIB)]);
     let mut receiver = Running::start(sides.receiver_command());
     let mut slow = sides.source_command();
-    slow.args(["--bytes-per-second-max", "16M"]);
+    slow.args(["--bytes-per-second-max", "16M", "--codec", "zstd"]);
     let mut source = Running::start(slow);
     let writer = Writer::start(&sides.path("s0.nbd"), 64 * MIB, Duration::from_millis(2));
     let sent = |status: &Value| {
@@ -197,6 +197,7 @@ fn either_side_killed_goes_on_and_the_guest_only_waits() {
     let source = Running::start(sides.source_command());
     let status = sides.ctl_ok(&["status"]);
     assert_eq!(status["dials"]["bytesPerSecondMax"], (16 * MIB).to_string(), "dials are kept");
+    assert_eq!(status["codec"]["name"], "zstd", "so is the codec");
     assert!(status["epoch"].as_u64().unwrap() > 1);
     receiver.kill();
     std::fs::remove_file(sides.path("site.pair")).unwrap();

@@ -163,9 +163,12 @@ fn every_documented_route_is_served() {
         let method = method.to_uppercase();
         let asked = path.replace("{jobId}", "vmm_unknown");
         let answer = match *path {
-            "/v1/attach" | "/v1/detach" | "/v1/closed" | "/v1/attachments" => {
-                host.ask(&method, &asked, Value::Null).unwrap()
-            }
+            "/v1/snapshot/pause"
+            | "/v1/snapshot/resume"
+            | "/v1/attach"
+            | "/v1/detach"
+            | "/v1/closed"
+            | "/v1/attachments" => host.ask(&method, &asked, Value::Null).unwrap(),
             "/v1/receiver" | "/v1/receiver/disks" => {
                 management.ask(shadow.address, &method, &asked, Value::Null)
             }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::by_hand::{Running, Sides};
-use crate::guest::Writer;
+use crate::guest::{GuestDisk, Writer, record};
 use crate::stage::wait;
 
 const MIB: u64 = 1 << 20;
@@ -88,4 +88,36 @@ fn a_hand_over_killed_at_any_point_ends_with_one_owner() {
         survives_the_hand_over(true, plan);
     }
     survives_the_hand_over(false, "ownership:2");
+}
+
+#[test]
+fn i8_a_freeze_whose_source_flush_fails_is_cancelled_and_may_be_given_again() {
+    let sides = sides();
+    let _receiver = Running::start(sides.receiver_command());
+    let mut send = sides.source_command();
+    send.env("REPLICATOR_FAIL", "freeze-flush:1:error,freeze-flush:3:error");
+    let _source = Running::start(send);
+    for failure in 0..2 {
+        sides.wait_ready();
+        let epoch = sides.ctl_ok(&["status"])["epoch"].as_u64().unwrap();
+        let refused = sides.ctl(&["finish"]);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(1), "{said}");
+        assert!(said.contains("cannot be flushed") && said.contains("datastore"), "{said}");
+        let handover = sides.ctl_ok(&["status"])["handover"].clone();
+        assert_eq!(handover["state"], "cancelled", "{handover}");
+        assert_eq!(handover["reason"]["code"], "SOURCE_STORAGE_FAILED", "{handover}");
+        // The guest goes on, and what is on the disk is not believed any more.
+        let mut guest = GuestDisk::open(&sides.path("s0.nbd"));
+        guest.write(4096 * failure, &record(failure, 4096 * failure));
+        guest.flush();
+        drop(guest);
+        wait("it is compared anew", || {
+            sides.ctl_ok(&["status"])["epoch"].as_u64().unwrap() > epoch
+        });
+    }
+    sides.wait_ready();
+    assert_eq!(sides.ctl_ok(&["finish"])["handover"]["state"], "active");
+    assert_eq!(sides.ctl_ok(&["status"])["handover"]["reason"], serde_json::Value::Null);
+    sides.assert_equal();
 }

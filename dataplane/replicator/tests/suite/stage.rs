@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::hmac;
@@ -68,6 +69,11 @@ pub struct Host {
 
 impl Host {
     pub fn start(folder: &Path) -> Self {
+        Self::start_with(folder, Arc::default())
+    }
+
+    /// The daemon and the sources that it starts have the fail points of `plan`, as it is then.
+    pub fn start_with(folder: &Path, plan: Arc<Mutex<String>>) -> Self {
         std::fs::create_dir_all(folder).unwrap();
         let options = folder.join("options.json");
         let secret = json!({ "Landfall.EnrolSecret": BASE64.encode(SECRET) });
@@ -81,6 +87,7 @@ impl Host {
             command.args(["--port", &address.port().to_string()]);
             command.arg("--state").arg(&state).arg("--hypervisor-socket").arg(&socket);
             command.arg("--options").arg(&options);
+            command.env("REPLICATOR_FAIL", plan.lock().unwrap().as_str());
             command
         });
         let host =
@@ -95,8 +102,13 @@ impl Host {
     }
 
     pub fn attach(&self, disk: &Disk) -> Answer {
+        self.attach_to(&self.vm, disk)
+    }
+
+    /// The same for another VM.
+    pub fn attach_to(&self, vm: &Uuid, disk: &Disk) -> Answer {
         let body = json!({
-            "vmUuid": self.vm, "diskUuid": disk.source, "path": disk.source_path,
+            "vmUuid": vm, "diskUuid": disk.source, "path": disk.source_path,
             "capacityBytes": disk.capacity.to_string(),
         });
         self.ask("POST", "/v1/attach", body).unwrap()
@@ -113,7 +125,25 @@ impl Host {
 
     /// The source process of the VM.
     pub fn source_pid(&self) -> Option<u32> {
-        source_pids(&self.folder).first().copied()
+        self.source_pid_of(&self.vm)
+    }
+
+    /// The source process of another VM.
+    pub fn source_pid_of(&self, vm: &Uuid) -> Option<u32> {
+        let is_its = |pid: &u32| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            String::from_utf8_lossy(&line).contains(vm.as_str())
+        };
+        source_pids(&self.folder).into_iter().find(is_its)
+    }
+
+    /// The hypervisor begins or ends a snapshot.
+    pub fn snapshot(&self, verb: &str, disks: &Value) -> Answer {
+        let mut body = json!({ "vmUuid": self.vm });
+        if !disks.is_null() {
+            body["disks"] = disks.clone();
+        }
+        self.ask("POST", &format!("/v1/snapshot/{verb}"), body).unwrap()
     }
 
     pub fn kill_source(&self) {
