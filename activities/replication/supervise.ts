@@ -1,5 +1,5 @@
 /**
- * Follows a replication job once a second: writes progress, keeps the dials as wanted, signs certificates,
+ * Follows a replication job at every change and once a second: writes progress, keeps the dials as wanted, signs certificates,
  * finds the job again after any loss. The job itself runs without it; when it ends, the job goes on.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,6 +11,7 @@ import { callOptions, cancellationSignal } from '../call-options.ts';
 import { readPlan } from '../plan.ts';
 import type { Services } from '../services.ts';
 import { ensureJob, signIfAsked } from './ensure-job.ts';
+import { watchJob, type JobWatch } from './job-watch.ts';
 import { normalDials, sameDials } from './progress.ts';
 import { openProgressWriter, type ProgressWriter } from './report.ts';
 import { findSourceAgent, isUnknownJob, openAgent } from './source-agent.ts';
@@ -22,8 +23,12 @@ type SuperviseInput = Parameters<ReplicationActivities['superviseReplication']>[
 interface Attachment {
   readonly client: ControlClient;
   readonly generation: number;
+  readonly job: JobWatch;
   readonly write: ProgressWriter;
 }
+
+/** Between two looks, however often the job changes. */
+const pauseMs = 50;
 
 /** After so many failed looks the VM may be elsewhere: find its host anew. */
 const failedLooksMax = 5;
@@ -36,7 +41,7 @@ export async function superviseReplication(services: Services, input: SuperviseI
   let failedLooks = 0;
   try {
     while (Date.now() < endsAtMs) {
-      const beganAtMs = Date.now();
+      let restMs = pauseMs;
       try {
         attachment ??= await attach(services, input.vmMigrationId);
         const result = await look(services, input, attachment, watch, reporter);
@@ -46,21 +51,26 @@ export async function superviseReplication(services: Services, input: SuperviseI
         cancellationSignal().throwIfAborted();
         if (!isPassing(error)) throw error;
         failedLooks += 1;
+        restMs = limits.supervisePollMs;
         const lost = await reporter.trouble(error);
         if (lost && input.until === 'not-ready') return { outcome: 'not-ready' };
         if (isUnknownJob(error) || hasCode(error, 'STALE_GENERATION') || failedLooks >= failedLooksMax) {
-          await attachment?.client.close();
+          await detach(attachment);
           attachment = undefined;
           failedLooks = 0;
         }
       }
-      const restMs = Math.max(50, limits.supervisePollMs - (Date.now() - beganAtMs));
       await sleep(restMs, undefined, { signal: cancellationSignal() });
     }
     return { outcome: 'detached' };
   } finally {
-    await attachment?.client.close();
+    await detach(attachment);
   }
+}
+
+async function detach(attachment: Attachment | undefined): Promise<void> {
+  attachment?.job.close();
+  await attachment?.client.close();
 }
 
 /** A new lease, so that whoever supervised before cannot command any more. */
@@ -70,7 +80,8 @@ async function attach(services: Services, vmMigrationId: string): Promise<Attach
   const client = await openAgent(services, await findSourceAgent(services, plan));
   try {
     await ensureJob(services, client, plan, generation);
-    return { client, generation, write: await openProgressWriter(services, vmMigrationId) };
+    const write = await openProgressWriter(services, vmMigrationId);
+    return { client, generation, write, job: watchJob(client, vmMigrationId) };
   } catch (error) {
     await client.close();
     throw error;
@@ -84,8 +95,8 @@ async function look(
   watch: SourceWatch,
   reporter: Reporter,
 ): Promise<SuperviseResult | null> {
-  const { client, generation } = attachment;
-  const seen = await client.getJob(vmMigrationId, callOptions());
+  const { client, generation, job } = attachment;
+  const seen = await job.next(callOptions().signal);
   if (seen.generation > generation) {
     throw new MigrationError('STALE_GENERATION', 'Another supervisor follows this job now');
   }
@@ -95,7 +106,7 @@ async function look(
   if (desired !== null && !sameDials(desired, normalDials(status.dials))) {
     await client.setDials(vmMigrationId, generation, desired, callOptions());
   }
-  if (status.state === 'failed') return failedResult(status);
+  if (status.state === 'failed' && !isBackLater(status)) return failedResult(status);
   const change = await watch.look();
   if (change !== null) return { outcome: 'aborted', failure: change };
   return reached(status, until);
@@ -107,9 +118,17 @@ function reached(status: JobStatus, until: SuperviseUntil): SuperviseResult | nu
   return ready ? null : { outcome: 'not-ready' };
 }
 
+/** Its datastore may only be slow to come back; whether the disk was deleted says the vCenter. */
+function isBackLater(status: JobStatus): boolean {
+  return status.reason?.code === 'DISK_REMOVED';
+}
+
+/** Product rows V4, V6. */
+const diskChanges: readonly string[] = ['DISK_CHANGED', 'DISK_REPLACED', 'DISK_RESIZED'];
+
 function failedResult(status: JobStatus): SuperviseResult {
   const message = status.reason?.message ?? 'The replicator gave no reason';
-  if (status.reason?.code === 'DISK_CHANGED') {
+  if (diskChanges.includes(status.reason?.code ?? '')) {
     return { outcome: 'aborted', failure: failureNote(new MigrationError('SOURCE_DISK_CHANGED', message)) };
   }
   throw new MigrationError('REPLICATION_FAILED', message);

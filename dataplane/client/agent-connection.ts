@@ -83,8 +83,12 @@ export async function connectAgent(options: ConnectOptions): Promise<{ socket: T
   }
 }
 
-/** An HTTP client that opens its connections with `open`, one at a time. */
-export function openHttp(endpoint: AgentEndpoint, open: () => Promise<TLSSocket>): Client {
+/** An HTTP client that opens its connections with `open`, one at a time. Longer answers than `answerBytes` are refused. */
+export function openHttp(
+  endpoint: AgentEndpoint,
+  open: () => Promise<TLSSocket>,
+  answerBytes = answerBytesMax,
+): Client {
   return new Client(`https://${hostOf(endpoint)}`, {
     connect: (_options, callback) => {
       open().then(
@@ -95,7 +99,7 @@ export function openHttp(endpoint: AgentEndpoint, open: () => Promise<TLSSocket>
     pipelining: 1,
     keepAliveTimeout: keepAliveMs,
     keepAliveMaxTimeout: keepAliveMs,
-    maxResponseSize: answerBytesMax,
+    maxResponseSize: answerBytes,
   });
 }
 
@@ -142,6 +146,48 @@ export async function requestJson(http: Client, endpoint: AgentEndpoint, request
     );
   }
   return json;
+}
+
+/**
+ * Gives each JSON document of an answer that has one a line, until it ends. Silence for `silenceMs`, a break and a line that is too
+ * long or no JSON are errors. An unfinished last line is not given.
+ */
+export async function requestLines(
+  http: Client,
+  endpoint: AgentEndpoint,
+  request: { readonly path: string; readonly silenceMs: number; readonly signal?: AbortSignal | undefined },
+  give: (document: unknown) => void,
+): Promise<void> {
+  try {
+    const answer = await http.request({
+      method: 'GET',
+      path: request.path,
+      signal: request.signal ?? null,
+      headersTimeout: request.silenceMs,
+      bodyTimeout: request.silenceMs,
+    });
+    if (answer.statusCode !== 200) throw problemError(parseJson(await answer.body.text()), answer.statusCode, endpoint);
+    let rest = '';
+    for await (const piece of answer.body.setEncoding('utf8') as AsyncIterable<string>) {
+      const lines = (rest + piece).split('\n');
+      rest = lines.pop() ?? '';
+      for (const line of lines) give(parseLine(line, endpoint));
+      if (rest.length > answerBytesMax) throw notUnderstood(endpoint);
+    }
+  } catch (error) {
+    request.signal?.throwIfAborted();
+    throw connectionFailure(error, endpoint);
+  }
+}
+
+function parseLine(line: string, endpoint: AgentEndpoint): object {
+  const document = parseJson(line);
+  if (typeof document !== 'object' || document === null) throw notUnderstood(endpoint);
+  return document;
+}
+
+function notUnderstood(endpoint: AgentEndpoint): MigrationError {
+  return new MigrationError('AGENT_ANSWER_INVALID', `${nameOf(endpoint)} sent a line that is no JSON`);
 }
 
 function readPeer(socket: TLSSocket, options: ConnectOptions): Peer {

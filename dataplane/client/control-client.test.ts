@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { refusal, startAgentStandIn } from '../../test/helpers/agent-stand-in.ts';
-import type { AgentStandIn } from '../../test/helpers/agent-stand-in.ts';
+import type { AgentStandIn, StandInAnswer } from '../../test/helpers/agent-stand-in.ts';
 import { hasAgentCode } from './agent-errors.ts';
 import { openAuthority } from './authority.ts';
 import type { Authority } from './authority.ts';
@@ -24,7 +24,7 @@ let agent: AgentStandIn;
 let client: ControlClient;
 let spiffeId: string;
 let seen: Seen[];
-let next: { status: number; json: unknown };
+let next: StandInAnswer;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'landfall-control-test-'));
@@ -117,6 +117,28 @@ describe('the control client', () => {
     expect(sealed).toMatchObject({ code: 'DISK_SEALED', retry: 'permanent' });
     expect(sealed.message).toMatch(/^ \[31m x{400,}$/);
     expect(sealed.message.length).toBeLessThanOrEqual(500);
+  });
+
+  it('follows a job line by line over a connection of its own', async () => {
+    const given: unknown[] = [];
+    next = { status: 200, json: null, pieces: ['{"epoch":1}\n{"epo', 'ch":2}\n{"epoch":3'] };
+    await client.followJob('job/1', (status) => given.push(status.epoch));
+    expect(given).toEqual([1, 2]);
+    expect(seen.map(({ path }) => path)).toEqual(['/v1/jobs/job%2F1/events']);
+
+    const stop = new AbortController();
+    next = { status: 200, json: null, pieces: ['{"epoch":4}\n'], goesOn: true };
+    const followed = client.followJob('j', () => stop.abort(new Error('enough')), { signal: stop.signal });
+    await expect(followed).rejects.toThrow('enough');
+
+    next = { status: 200, json: null, pieces: ['{"epoch":5}\nnothing\n'], goesOn: true };
+    await expect(client.followJob('j', () => undefined)).rejects.toMatchObject({ code: 'AGENT_ANSWER_INVALID' });
+    next = { status: 200, json: null, pieces: ['{"epoch":6}\n'], goesOn: true };
+    const cut = client.followJob('j', () => agent.dropConnections());
+    await expect(cut).rejects.toMatchObject({ code: 'AGENT_UNREACHABLE' });
+    next = refusal(404, 'UNKNOWN_JOB');
+    const refused: unknown = await client.followJob('j', () => undefined).catch((error: unknown) => error);
+    expect(hasAgentCode(refused, 'UNKNOWN_JOB')).toBe(true);
   });
 
   it.each([

@@ -2,7 +2,7 @@
 // opened for, by the URI name in a certificate of our authority. It enrols nobody (enrol.ts) and knows no workflow.
 import type { TLSSocket } from 'node:tls';
 import { MigrationError } from '../../core/index.ts';
-import { connectAgent, openHttp, requestJson } from './agent-connection.ts';
+import { connectAgent, openHttp, requestJson, requestLines } from './agent-connection.ts';
 import type { AgentRequest, Peer } from './agent-connection.ts';
 import { isBrokenConnection } from './agent-errors.ts';
 import type { Authority } from './authority.ts';
@@ -47,6 +47,11 @@ export interface ControlClient {
   ensureJob(jobId: string, spec: JobSpec, options?: CallOptions): Promise<JobStatus>;
   putCertificate(jobId: string, certificate: JobCertificate, options?: CallOptions): Promise<JobStatus>;
   getJob(jobId: string, options?: CallOptions): Promise<JobStatus>;
+  /**
+   * Gives the job's status at once, every second and at every change, until the agent ends it (the source is started anew: follow
+   * again). It has a connection of its own; five seconds of silence are a break.
+   */
+  followJob(jobId: string, give: (status: JobStatus) => void, options?: CallOptions): Promise<void>;
   /** Answers what is in force now. */
   setDials(jobId: string, generation: number, dials: AgentDials, options?: CallOptions): Promise<AgentDials>;
   pause(jobId: string, generation: number, options?: CallOptions): Promise<JobStatus>;
@@ -65,6 +70,10 @@ export interface ControlClient {
 
 const defaultTimeoutMs = 10_000;
 const handOverTimeoutMs = 60_000;
+/** A status comes every second. */
+const silenceMsMax = 5_000;
+/** A stream has no last byte. */
+const endless = -1;
 
 export function openControlClient(client: ControlClientOptions): ControlClient {
   const { endpoint } = client;
@@ -94,6 +103,15 @@ export function openControlClient(client: ControlClientOptions): ControlClient {
     putCertificate: (jobId, certificate, options) =>
       call<'put_certificate'>('PUT', jobPath(jobId, '/certificate'), certificate, options),
     getJob: (jobId, options) => call<'get_job'>('GET', jobPath(jobId), undefined, options),
+    followJob: async (jobId, give, options = {}) => {
+      const stream = openHttp(endpoint, () => connectEnrolled(client), endless);
+      const request = { path: jobPath(jobId, '/events'), silenceMs: silenceMsMax, signal: options.signal };
+      try {
+        await requestLines(stream, endpoint, request, (status) => give(status as JobStatus));
+      } finally {
+        await stream.destroy();
+      }
+    },
     setDials: async (jobId, generation, dials, options) =>
       (await call<'put_dials'>('PUT', jobPath(jobId, '/dials'), { ...dials, generation }, options)).inForce,
     pause: (jobId, generation, options) => call<'pause'>('POST', jobPath(jobId, '/pause'), { generation }, options),

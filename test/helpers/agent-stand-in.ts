@@ -29,7 +29,15 @@ export interface StandInOptions {
   readonly address?: string;
   readonly faults?: AgentFaults;
   /** Answers everything but agent and enrolment: status and JSON, or null for 404. */
-  readonly answer?: (method: string, path: string, body: unknown) => { status: number; json: unknown } | null;
+  readonly answer?: (method: string, path: string, body: unknown) => StandInAnswer | null;
+}
+
+export interface StandInAnswer {
+  readonly status: number;
+  readonly json: unknown;
+  /** Instead of `json`: these pieces, one after the other, as a body that then ends, or goes on without a word. */
+  readonly pieces?: readonly string[];
+  readonly goesOn?: boolean;
 }
 
 export interface AgentStandIn {
@@ -95,18 +103,23 @@ export async function startAgentStandIn(options: StandInOptions): Promise<AgentS
     request.on('data', (chunk: Buffer) => chunks.push(chunk));
     request.on('end', () => {
       void respond(request, chunks.length === 0 ? null : JSON.parse(Buffer.concat(chunks).toString())).then(
-        ({ status, json }) => {
+        ({ status, json, pieces, goesOn }) => {
           if (faults.dropAt?.path === request.url && faults.dropAt?.after) request.socket.destroy();
           response.writeHead(status, {
             'content-type': status < 400 ? 'application/json' : 'application/problem+json',
           });
-          response.end(json === undefined ? undefined : JSON.stringify(json));
+          if (pieces === undefined) {
+            response.end(json === undefined ? undefined : JSON.stringify(json));
+            return;
+          }
+          for (const piece of pieces) response.write(piece);
+          if (goesOn !== true) response.end();
         },
       );
     });
   }
 
-  async function respond(request: IncomingMessage, body: unknown): Promise<{ status: number; json: unknown }> {
+  async function respond(request: IncomingMessage, body: unknown): Promise<StandInAnswer> {
     const [method = '', path = ''] = [request.method, request.url];
     const socket = request.socket as TLSSocket;
     switch (`${method} ${path}`) {
