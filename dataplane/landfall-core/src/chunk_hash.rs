@@ -47,6 +47,11 @@ impl Hashing {
         self.leaf
     }
 
+    /// Whether all of the chunk is to be read.
+    pub fn is_whole(&self) -> bool {
+        self.chunk.len < CHUNK || self.units == u16::MAX
+    }
+
     /// Takes the values from the whole chunk, as it lies in memory.
     pub fn of_chunk(self, bytes: &[u8]) -> Taken {
         debug_assert_eq!(bytes.len() as u64, self.chunk.len);
@@ -64,7 +69,7 @@ impl Hashing {
         buf: &mut [u8],
         mut read: impl FnMut(&mut [u8], u64) -> Result<(), E>,
     ) -> Result<Taken, E> {
-        if self.chunk.len < CHUNK || self.units == u16::MAX {
+        if self.is_whole() {
             let bytes = &mut buf[..self.chunk.len as usize];
             read(bytes, self.chunk.off)?;
             return Ok(self.of_chunk(bytes));
@@ -104,6 +109,14 @@ impl Taken {
         match &self.values {
             Values::Short(hash) => Some(vec![*hash]),
             Values::Units(values) => values.iter().copied().collect(),
+        }
+    }
+
+    /// The same of a chunk that was read in part: zeroes stand for what was not read.
+    pub fn parts_read(&self) -> Vec<Hash> {
+        match &self.values {
+            Values::Short(hash) => vec![*hash],
+            Values::Units(values) => values.iter().map(|value| value.unwrap_or_default()).collect(),
         }
     }
 }

@@ -50,7 +50,8 @@ pub struct Scrub {
     capacity: u64,
     /// Units that are settled: equal, set aside or reported.
     settled: Bitmap,
-    /// Chunks that are being read, and their units that were quiet when that began.
+    /// Chunks that are being read, and their units that are to be compared: those that were quiet
+    /// when that began and, where units are compared, are not settled yet.
     out: BTreeMap<u64, u16>,
     differences: BTreeMap<u64, u32>,
     set_aside: u64,
@@ -134,12 +135,12 @@ impl Scrub {
                 }
                 let mut end = first;
                 while end < self.chunks() && end - first < max && !self.out.contains_key(&end) {
-                    let quiet = self.quiet(book, end);
-                    if quiet & self.open(end) == 0 || whole && quiet != self.all(end) {
+                    let (quiet, open) = (self.quiet(book, end), self.open(end));
+                    if quiet & open == 0 || whole && quiet != self.all(end) {
                         break;
                     }
                     book.tree_mut().watch(end);
-                    self.out.insert(end, quiet);
+                    self.out.insert(end, if whole { quiet } else { quiet & open });
                     end += 1;
                 }
                 self.at = end.max(first + 1);
@@ -156,6 +157,11 @@ impl Scrub {
             }
         }
         None
+    }
+
+    /// Units of a chunk that are being compared, a bit for each: only these need be read.
+    pub fn asked(&self, leaf: u64) -> u16 {
+        self.out.get(&leaf).copied().unwrap_or(0)
     }
 
     /// The first chunk from `leaf` on of which the destination has something: to read others is
@@ -409,8 +415,11 @@ mod tests {
         assert_eq!(scrub.compared(&mut book, 0, &ours, &theirs), Verdict::Live);
         assert_eq!((scrub.left(), scrub.next(&mut book, 8, false)), (1, None));
         send_everything(&mut book);
-        assert_eq!(scrub.next(&mut book, 8, false), Some(0..1));
+        // Only that unit is read again: what stands for the others means nothing.
+        assert_eq!((scrub.next(&mut book, 8, false), scrub.asked(0)), (Some(0..1), 1 << 3));
+        (0..3).for_each(|at| theirs[at] = B);
         assert_eq!(scrub.compared(&mut book, 0, &ours, &theirs), Verdict::Differs(1 << 3));
+        assert_eq!(scrub.asked(0), 0);
         send_everything(&mut book);
         assert_eq!(scrub.next(&mut book, 8, false), Some(0..1));
         assert_eq!(scrub.compared(&mut book, 0, &ours, &ours), Verdict::Equal);

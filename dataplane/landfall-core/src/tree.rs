@@ -189,8 +189,14 @@ impl HashTree {
 
     /// The same as [`HashTree::begin`], but the whole chunk is to be read.
     pub fn begin_whole(&mut self, leaf: u64) -> Hashing {
+        self.begin_units(leaf, u16::MAX)
+    }
+
+    /// The same as [`HashTree::begin`], but these units are to be read in any case, a bit for
+    /// each; the others where they must.
+    pub fn begin_units(&mut self, leaf: u64, units: u16) -> Hashing {
         if let Some(parts) = self.parts.get_mut(&leaf) {
-            parts.stale = u16::MAX;
+            parts.stale |= units;
         }
         self.begin(leaf)
     }

@@ -32,8 +32,13 @@ impl ColdReader {
         Self { direct, buf, start }
     }
 
-    /// Takes the hash of a whole chunk from the disk.
+    /// Takes the hash of a chunk from the disk, or the values of those units that are to be read.
     pub(crate) fn take(&mut self, file: &DiskFile, hashing: Hashing) -> io::Result<Taken> {
+        if !hashing.is_whole() {
+            let Self { direct, buf, start } = self;
+            return hashing
+                .read(&mut buf[*start..], |unit, off| read_unit(file, direct.as_ref(), unit, off));
+        }
         let extent = hashing.chunk();
         let len = extent.len as usize;
         if !self.read_direct(file, extent)? {
@@ -72,6 +77,17 @@ impl ColdReader {
     }
 }
 
+/// Reads a part of a chunk: aligned, and not at the ragged end of a file.
+fn read_unit(file: &DiskFile, direct: Option<&File>, unit: &mut [u8], off: u64) -> io::Result<()> {
+    let refused = match direct.map(|direct| direct.read_exact_at(unit, off)) {
+        Some(Err(error)) if error.raw_os_error() != Some(libc::EINVAL) => return Err(error),
+        Some(Ok(())) => return Ok(()),
+        _ => Extent::new(off, unit.len() as u64),
+    };
+    file.drop_cached(refused)?;
+    file.read(unit, off)
+}
+
 #[cfg(test)]
 mod tests {
     use landfall_core::tree::{HashTree, hash};
@@ -93,6 +109,10 @@ mod tests {
                 tree.put(&taken);
                 assert_eq!(tree.leaf(leaf as u64), Some(hash(bytes)));
             }
+            let taken = reader.take(&file, tree.begin_units(0, 1 << 3)).unwrap();
+            let all = reader.take(&file, tree.begin_whole(0)).unwrap().parts_read();
+            let of_unit = |at: usize| if at == 3 { all[at] } else { [0; 32] };
+            assert_eq!(taken.parts_read(), (0..16).map(of_unit).collect::<Vec<_>>());
             reader.direct = None;
         }
     }

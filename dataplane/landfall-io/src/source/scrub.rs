@@ -24,6 +24,8 @@ use crate::link::Frame;
 
 /// Chunks in one question: bounds what is read in vain when the guest writes meanwhile.
 const ASK_CHUNKS: u64 = 8;
+/// So few units of a chunk are read one by one; more are read with the whole chunk.
+const UNITS_APART_MAX: u32 = 4;
 /// Questions under way: the receiver reads one while the other's answer travels.
 const ASKS_OUT: usize = 2;
 /// With more than this to be sent the copy needs the machine, unless so much of it is idle or the
@@ -36,6 +38,8 @@ const SLOW_COPY: f64 = 128e6;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long it looks away when there is nothing to do.
 const IDLE: Duration = Duration::from_millis(100);
+/// The same while what is left is only dirty or on its way: about as long as that takes.
+const IDLE_AMONG_DIRTY: Duration = Duration::from_millis(20);
 /// Share of its time that is left to it when the guest's latency is up.
 const YIELDING: f64 = 0.5;
 const REST_MAX: Duration = Duration::from_secs(2);
@@ -78,6 +82,8 @@ struct Ask {
     leaves: Range<u64>,
     /// `Reread`, or `RereadParts` where a guest may be writing beside.
     kind: HashKind,
+    /// Units of each chunk that this side reads, a bit for each.
+    units: Vec<u16>,
     /// For the verification; else for the scrub.
     verify: bool,
 }
@@ -102,7 +108,7 @@ pub(super) fn run(job: &Arc<Job>, cutover: &Arc<Cutover>, session: &Arc<Session>
         }
         let Some(ask) = asks.pop_front() else {
             finish_verification(job);
-            session.rereads.wait(IDLE);
+            session.rereads.wait(if among_dirty(job) { IDLE_AMONG_DIRTY } else { IDLE });
             continue;
         };
         let outcome = answer(job, session, &ask, &mut readers);
@@ -120,6 +126,16 @@ pub(super) fn run(job: &Arc<Job>, cutover: &Arc<Cutover>, session: &Arc<Session>
     asks.iter().for_each(|ask| abandon(&job.disks[ask.disk], ask));
 }
 
+/// Whether the copy is complete and the scrub is not: what it lacks is what the guest writes.
+fn among_dirty(job: &Job) -> bool {
+    let wanted = job.control.lock().expect("control").spec.scrub;
+    let waits = |disk: &JobDiskIo| {
+        let reread = disk.reread.lock().expect("reread");
+        !reread.scrub.ready() && disk.disk.book.lock().expect("book").background_complete()
+    };
+    wanted && job.disks.iter().any(waits)
+}
+
 /// What to read next: for a verification first, because somebody waits for it.
 fn next(job: &Job, cutover: &Cutover, room: &mut Room) -> Option<Ask> {
     let (paused, scrub, rate) = {
@@ -133,10 +149,7 @@ fn next(job: &Job, cutover: &Cutover, room: &mut Room) -> Option<Ask> {
         return None;
     }
     let find = |verify: bool| {
-        job.disks.iter().enumerate().find_map(|(disk, on)| {
-            let (leaves, kind) = next_on(on, verify)?;
-            Some(Ask { disk, leaves, kind, verify })
-        })
+        job.disks.iter().enumerate().find_map(|(disk, on)| next_on(disk, on, verify))
     };
     if !draining && let Some(ask) = find(true) {
         return Some(ask);
@@ -176,7 +189,7 @@ impl Room {
     }
 }
 
-fn next_on(disk: &JobDiskIo, verify: bool) -> Option<(Range<u64>, HashKind)> {
+fn next_on(index: usize, disk: &JobDiskIo, verify: bool) -> Option<Ask> {
     let mut reread = disk.reread.lock().expect("reread");
     let scrub = if verify { &mut reread.verify.as_mut()?.scrub } else { &mut reread.scrub };
     let first = scrub.peek(&disk.disk.book.lock().expect("book"))?;
@@ -188,7 +201,11 @@ fn next_on(disk: &JobDiskIo, verify: bool) -> Option<(Range<u64>, HashKind)> {
     let kind = if whole { HashKind::Reread } else { HashKind::RereadParts };
     let mut book = disk.disk.book.lock().expect("book");
     let leaves = scrub.next(&mut book, hole.clamp(ASK_CHUNKS, most), whole)?;
-    Some((leaves, kind))
+    let units = |leaf: u64| match scrub.asked(leaf) {
+        few if !whole && few.count_ones() <= UNITS_APART_MAX => few,
+        _ => u16::MAX,
+    };
+    Some(Ask { disk: index, units: leaves.clone().map(units).collect(), leaves, kind, verify })
 }
 
 fn send(session: &Session, ask: &Ask) -> io::Result<()> {
@@ -303,7 +320,7 @@ impl JobDiskIo {
         let parts = ask.kind == HashKind::RereadParts;
         let mut hashes = Vec::with_capacity((ask.leaves.end - ask.leaves.start) as usize);
         let mut data_at = None;
-        for leaf in ask.leaves.clone() {
+        for (leaf, units) in ask.leaves.clone().zip(&ask.units) {
             let (chunk, zeroes, known) = {
                 let book = self.disk.book.lock().expect("book");
                 (book.tree().chunk(leaf), book.tree().zero(leaf), book.tree().leaf(leaf))
@@ -317,17 +334,17 @@ impl JobDiskIo {
                 hashes.push(if parts { zero_parts(chunk.len) } else { vec![zeroes] });
                 continue;
             }
-            let hashing = self.disk.book.lock().expect("book").tree_mut().begin_whole(leaf);
+            let hashing = self.disk.book.lock().expect("book").tree_mut().begin_units(leaf, *units);
             let taken = reader.take(file, hashing);
             let mut book = self.disk.book.lock().expect("book");
             match taken {
                 Ok(taken) => {
                     book.tree_mut().put(&taken);
-                    let values = match parts {
-                        true => taken.parts(),
-                        false => taken.whole().map(|hash| vec![hash]),
-                    };
-                    hashes.push(values.ok_or_else(|| io::Error::other("a chunk read in part"))?);
+                    let in_part = || io::Error::other("a chunk was read in part");
+                    hashes.push(match parts {
+                        true => taken.parts_read(),
+                        false => vec![taken.whole().ok_or_else(in_part)?],
+                    });
                 }
                 Err(error) => {
                     book.tree_mut().abandon(hashing);
