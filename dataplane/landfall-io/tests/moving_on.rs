@@ -117,6 +117,27 @@ fn i11_a_map_counts_only_for_the_disk_as_it_was_left() {
 }
 
 #[test]
+fn i11_a_file_that_the_vm_went_on_without_is_not_believed_when_it_comes_back() {
+    let world = World::new(&[TOTAL, MIB], fill_random);
+    world.begin();
+    world.ready();
+    let (first, second) = (world.source_path(0), world.dir.path().join("second.vmdk"));
+    std::fs::copy(&first, &second).unwrap();
+    for (path, byte) in [(&second, 5), (&first, 6)] {
+        world.source.set_open(false).unwrap();
+        world.source.detach(&source_uuid(0), true).unwrap();
+        let tap = world.source.attach(&source_uuid(0), path, TOTAL).unwrap();
+        world.source.ensure_job(&job_id(), world.spec()).unwrap();
+        world.source.install_tls(&job_id(), world.tls.client.clone()).unwrap();
+        tap.write_at(&[byte; 8192], u64::from(byte) * REGION / 2, false).unwrap();
+        let status = world.ready();
+        assert_eq!(status.disks[0].compared_bytes.0, TOTAL, "{}", path.display());
+    }
+    world.hand_over(1);
+    world.assert_equal();
+}
+
+#[test]
 fn a_disk_file_that_is_resized_replaced_or_removed_stops_the_session_and_not_the_guest() {
     let world = World::new(&[TOTAL], fill_random);
     let taps = world.begin();

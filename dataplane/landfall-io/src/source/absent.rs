@@ -53,9 +53,14 @@ impl AbsentDisk {
 impl SourceVm {
     /// Takes up disks whose files are there again, and begins their job anew with them.
     pub(super) fn look_for_absent(&self) {
+        // Without the lock: a file system that hangs must hold up nobody.
+        let paths: Vec<PathBuf> =
+            self.inner().absent.iter().map(|absent| absent.path.clone()).collect();
+        let Some(path) = paths.into_iter().find(|path| std::fs::File::open(path).is_ok()) else {
+            return;
+        };
         let mut inner = self.inner();
-        let there = |absent: &AbsentDisk| std::fs::File::open(&absent.path).is_ok();
-        let Some(at) = inner.absent.iter().position(there) else { return };
+        let Some(at) = inner.absent.iter().position(|absent| absent.path == path) else { return };
         let (uuid, path, capacity) = {
             let absent = &inner.absent[at];
             (absent.uuid.clone(), absent.path.clone(), absent.capacity.0)

@@ -141,18 +141,17 @@ impl Cutover {
         self.set_gate(if state.snapshot { Gate::Held } else { Gate::Open });
     }
 
-    /// Writes wait for the end of a snapshot. None is under way when this returns. Refused during a
-    /// hand-over, which must not wait for anything; false where nothing is written any more.
+    /// Whether writes may be held for a snapshot: not during a hand-over, which must not wait for
+    /// anything; false where nothing is written any more.
+    pub(super) fn may_hold(&self) -> Result<bool> {
+        may_hold(&self.lock())
+    }
+
+    /// Writes wait for the end of a snapshot, if they may. None is under way when this returns.
     pub(super) fn hold(&self) -> Result<bool> {
         let mut state = self.lock();
-        if state.machine.is_sealed() {
+        if !may_hold(&state)? {
             return Ok(false);
-        }
-        if state.machine.frozen() {
-            return Err(Problem {
-                remedy: "Wait until the hand-over is over, or cancel it (unfreeze).".into(),
-                ..Problem::new(Code::NotReady, "the disks are frozen for their hand-over")
-            });
         }
         state.snapshot = true;
         self.valve.held.set(true);
@@ -213,6 +212,16 @@ impl Cutover {
         state.machine.connection_lost(control.repairs_waiting > 0);
         control.repairs_waiting = 0;
     }
+}
+
+fn may_hold(state: &State) -> Result<bool> {
+    if state.machine.frozen() {
+        return Err(Problem {
+            remedy: "Wait until the hand-over is over, or cancel it (unfreeze).".into(),
+            ..Problem::new(Code::NotReady, "the disks are frozen for their hand-over")
+        });
+    }
+    Ok(!state.machine.is_sealed())
 }
 
 /// Lower-case hexadecimal.

@@ -93,18 +93,28 @@ impl SourceVm {
                 stages: DiskStages::default(),
             });
         }
+        let known = |disk: &JobDiskIo| disk.disk.sidecar.lock().expect("sidecar").state.epoch;
+        let newest = disks.iter().map(known).max().unwrap_or(0);
         if !self.cutover.sealed() {
             for disk in &disks {
-                disk.disk.track_for(disk.pair.destination_uuid.to_bytes());
+                let base = disk.pair.destination_uuid.to_bytes();
+                if known(disk) < newest {
+                    // The VM went on without this file, so its destination is another's.
+                    disk.disk.lose_trust(base, "it was not there in the latest epoch");
+                    disk.disk.track(None);
+                }
+                disk.disk.track_for(base);
                 if spec.kind == JobKind::Observe {
                     disk.disk.nothing_there();
                 }
             }
         }
-        let known = |disk: &JobDiskIo| disk.disk.sidecar.lock().expect("sidecar").state.epoch;
-        let epoch = disks.iter().map(known).max().unwrap_or(0) + 1;
+        let epoch = newest + 1;
         let job = Job::new(id, spec, disks, absent, epoch);
-        job.raise_epoch(epoch).map_err(|e| Problem::storage("epoch", &e))?;
+        // While a disk lacks there is no session, and it must not miss an epoch.
+        if job.absent.is_empty() {
+            job.raise_epoch(epoch).map_err(|e| Problem::storage("epoch", &e))?;
+        }
         if job.control.lock().expect("control").spec.kind == JobKind::Verify {
             job.verify();
         }

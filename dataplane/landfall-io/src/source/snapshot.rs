@@ -17,6 +17,7 @@ use super::vm::{Inner, SourceVm};
 use crate::Result;
 use crate::disk_file::{DiskFile, SOURCE};
 use crate::fault;
+use crate::parallel::in_parallel;
 
 /// Longest that writes wait for the end of a snapshot: a Linux guest gives its disk up after 30 s.
 const SNAPSHOT_MAX_MS: u64 = 20_000;
@@ -29,28 +30,40 @@ impl SourceVm {
     /// cache only, and no session is up. Repeatable: the time limit begins anew. Refused while the
     /// disks are frozen; of a VM that was handed over nothing is written, so that nothing is paused.
     pub fn pause_for_snapshot(&self) -> Result<SnapshotAnswer> {
+        const NOT_PAUSED: SnapshotAnswer = SnapshotAnswer { paused: false, time_left_ms: 0 };
+        if !self.cutover.may_hold()? {
+            return Ok(NOT_PAUSED);
+        }
+        // What takes long comes before anybody waits: the first flush, and the end of the session.
+        let disks = self.inner().disks.clone();
+        flush(&disks)?;
         let mut inner = self.inner();
-        if !self.cutover.hold()? {
-            return Ok(SnapshotAnswer { paused: false, time_left_ms: 0 });
+        let still = inner.job.as_ref().is_none_or(|job| job.hold_still());
+        match self.cutover.hold() {
+            Ok(true) => {}
+            refused => {
+                if let Some(job) = &inner.job {
+                    job.go_on();
+                }
+                return refused.map(|_| NOT_PAUSED);
+            }
         }
         inner.snapshot_ms = Some(now_ms());
-        let paused = self.settle(&inner);
+        let paused = self.settle(&inner, still);
         if let Err(problem) = paused {
-            let _ = self.go_on(&mut inner);
+            if let Err(second) = self.go_on(&mut inner) {
+                tracing::error!("{second}");
+            }
             return Err(problem);
         }
         tracing::info!("the disks are paused for a snapshot");
         Ok(SnapshotAnswer { paused: true, time_left_ms: SNAPSHOT_MAX_MS })
     }
 
-    fn settle(&self, inner: &Inner) -> Result<()> {
+    fn settle(&self, inner: &Inner, still: bool) -> Result<()> {
         self.keep(inner)?;
         fault::point("snapshot-pause").map_err(|e| Problem::storage("snapshot", &e))?;
-        let still = inner.job.as_ref().is_none_or(|job| job.hold_still());
-        for disk in &inner.disks {
-            let flushed = disk.sync();
-            flushed.map_err(|e| Problem::storage(format!("flush of disk {}", disk.uuid), &e))?;
-        }
+        flush(&inner.disks)?;
         for disk in inner.disks.iter().filter(|_| still) {
             if let Err(error) = disk.leave_map() {
                 tracing::warn!(disk = %disk.uuid, %error, "the snapshot has no map of the disk");
@@ -77,45 +90,74 @@ impl SourceVm {
             }
         }
         fault::point("snapshot-resume").map_err(|e| Problem::storage("snapshot", &e))?;
-        let mut exchanged = Vec::new();
-        for at in 0..inner.disks.len() {
-            let disk = inner.disks[at].clone();
+        let mut moving = Vec::new();
+        for (at, disk) in inner.disks.iter().enumerate() {
             let path = named.iter().find(|(uuid, _)| *uuid == disk.uuid).map(|(_, path)| path);
             let path = path.unwrap_or(&disk.path);
-            if is_same_file(&disk, path) {
-                continue;
+            if !is_same_file(disk, path) {
+                fits(disk, path)?;
+                moving.push((at, path.clone()));
             }
-            let opened = self.exchange(&disk, path)?;
-            inner.disks[at] = opened.clone();
-            exchanged.push((disk.uuid.clone(), opened as Arc<dyn Export>));
         }
-        if !exchanged.is_empty() {
-            self.renew_job(&mut inner)?;
-            self.keep(&inner)?;
-            self.cutover.valve.held.hang_up();
-            serve(exchanged)?;
+        if !moving.is_empty() {
+            // Nobody may write to the files before, also where no pause was asked for.
+            self.cutover.hold()?;
+            let moved = self.exchange_all(&mut inner, &moving, serve);
+            if moved.is_err() && inner.snapshot_ms.is_none() {
+                self.cutover.let_go();
+            }
+            moved?;
         }
         self.go_on(&mut inner)?;
         Ok(SnapshotAnswer { paused: false, time_left_ms: 0 })
+    }
+
+    /// What could be exchanged is served and replicated also where a later disk fails.
+    fn exchange_all(
+        &self,
+        inner: &mut Inner,
+        moving: &[(usize, PathBuf)],
+        serve: impl FnOnce(Exchanged) -> Result<()>,
+    ) -> Result<()> {
+        let (mut exchanged, mut outcome) = (Vec::new(), Ok(()));
+        for (at, path) in moving {
+            match self.exchange(&inner.disks[*at], path) {
+                Ok(opened) => {
+                    exchanged.push((opened.uuid.clone(), opened.clone() as Arc<dyn Export>));
+                    inner.disks[*at] = opened;
+                }
+                Err(problem) => {
+                    outcome = Err(problem);
+                    break;
+                }
+            }
+        }
+        if exchanged.is_empty() {
+            return outcome;
+        }
+        self.cutover.valve.held.hang_up();
+        let served = serve(exchanged);
+        let renewed = self.renew_job(inner);
+        self.keep(inner).and(renewed).and(served).and(outcome)
     }
 
     /// The disk goes on in another file. What stands beside the file before is void if it is not
     /// the same place: who comes back to it (a revert) must believe nothing.
     fn exchange(&self, before: &Arc<SourceDiskIo>, path: &Path) -> Result<Arc<SourceDiskIo>> {
         let (uuid, capacity) = (&before.uuid, before.file.capacity());
-        DiskFile::open(path, capacity, SOURCE).map_err(|error| match error.kind() {
-            std::io::ErrorKind::InvalidData => {
-                Problem::new(Code::DiskChanged, format!("disk {uuid}: {error}"))
-            }
-            _ => Problem::storage(format!("disk {uuid} at {}", path.display()), &error),
-        })?;
         tracing::info!(disk = %uuid, path = %path.display(), "the disk goes on in another file");
+        // Its state may lie in the same place.
+        before.sidecar.lock().expect("sidecar").unlock();
+        let opened = self.open_disk(uuid, path, capacity, false).inspect_err(|_| {
+            if let Err(error) = before.sidecar.lock().expect("sidecar").lock() {
+                tracing::warn!(disk = %uuid, %error, "the disk is served without its lock");
+            }
+        })?;
+        opened.replaced.store(false, SeqCst);
         if before.path != path {
             before.lose_trust(NO_BASE, "the disk goes on in another file");
         }
         before.end();
-        let opened = self.open_disk(uuid, path, capacity, false)?;
-        opened.replaced.store(false, SeqCst);
         Ok(opened)
     }
 
@@ -150,6 +192,14 @@ impl SourceVm {
     }
 }
 
+fn flush(disks: &[Arc<SourceDiskIo>]) -> Result<()> {
+    let flush = |disk: &Arc<SourceDiskIo>| {
+        let failed = |error| Problem::storage(format!("flush of disk {}", disk.uuid), &error);
+        disk.sync().map_err(failed)
+    };
+    in_parallel(disks, flush)
+}
+
 /// Whether a snapshot that began at this time may still be under way.
 pub(super) fn still_lasts(since_ms: u64) -> bool {
     let now = now_ms();
@@ -159,6 +209,17 @@ pub(super) fn still_lasts(since_ms: u64) -> bool {
 
 fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64
+}
+
+/// Whether the disk can go on there.
+fn fits(disk: &SourceDiskIo, path: &Path) -> Result<()> {
+    let opened = DiskFile::open(path, disk.file.capacity(), SOURCE);
+    opened.map(drop).map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidData => {
+            Problem::new(Code::DiskChanged, format!("disk {}: {error}", disk.uuid))
+        }
+        _ => Problem::storage(format!("disk {} at {}", disk.uuid, path.display()), &error),
+    })
 }
 
 /// A path that cannot be looked at is left to whoever watches the disk.
