@@ -154,6 +154,16 @@ impl SourceDisk {
         self.suspects = Some((regions, region_bytes));
     }
 
+    /// Another job begins for the same destination, after the sessions of one before: only what
+    /// lies in these regions of the log is compared, and what is dirty stays so. What is suspected
+    /// since the process began counts while there was no session.
+    pub fn begin_anew(&mut self, regions: Bitmap, region_bytes: u64) {
+        if self.settled {
+            self.settled = false;
+            self.suspect_only(regions, region_bytes);
+        }
+    }
+
     /// Nothing of what the destination has is believed any more (I11).
     pub fn suspect_all(&mut self) {
         (self.suspects, self.settled) = (None, false);

@@ -213,6 +213,31 @@ fn after_a_kill_only_what_the_destination_has_in_regions_of_the_log_is_compared(
 }
 
 #[test]
+fn another_job_of_the_same_process_compares_only_regions_of_the_log() {
+    let mut disk = taken_over(None);
+    while let Some(units) = disk.next_compare(256) {
+        units.for_each(|unit| disk.compared(unit, true));
+    }
+    disk.written(Extent::new(REGION, 512));
+    let mut logged = Bitmap::new(REGIONS);
+    logged.set(1..2);
+    disk.begin_anew(logged, REGION);
+    assert!(!disk.quiet(Extent::new(0, REGION)), "nobody knows what this destination has");
+    disk.begin_session(disk.have().clone(), true);
+    assert_eq!(disk.unverified(), REGION / UNIT);
+    assert!(disk.quiet(Extent::new(0, REGION)) && !disk.quiet(Extent::new(REGION, REGION)));
+    // Before a first session what a process believes at its start counts.
+    let mut disk = SourceDisk::new(CAPACITY);
+    disk.track();
+    disk.note_allocated(Extent::new(0, CAPACITY));
+    disk.begin_anew(Bitmap::new(REGIONS), REGION);
+    let mut have = Bitmap::for_disk(CAPACITY, UNIT);
+    have.set(0..have.len());
+    disk.begin_session(have, true);
+    assert_eq!(disk.unverified(), CAPACITY.div_ceil(UNIT));
+}
+
+#[test]
 fn i3_a_region_is_quiet_when_nothing_in_it_is_dirty_on_its_way_or_to_be_compared() {
     let region = Extent::new(REGION, REGION);
     let mut disk = SourceDisk::new(CAPACITY);

@@ -121,6 +121,8 @@ fn i11_a_file_that_the_vm_went_on_without_is_not_believed_when_it_comes_back() {
     let world = World::new(&[TOTAL, MIB], fill_random);
     world.begin();
     world.ready();
+    world.source.look_after(true);
+    world.source.look_after(true);
     let (first, second) = (world.source_path(0), world.dir.path().join("second.vmdk"));
     std::fs::copy(&first, &second).unwrap();
     for (path, byte) in [(&second, 5), (&first, 6)] {
@@ -132,6 +134,7 @@ fn i11_a_file_that_the_vm_went_on_without_is_not_believed_when_it_comes_back() {
         tap.write_at(&[byte; 8192], u64::from(byte) * REGION / 2, false).unwrap();
         let status = world.ready();
         assert_eq!(status.disks[0].compared_bytes.0, TOTAL, "{}", path.display());
+        assert_eq!(status.disks[1].compared_bytes.0, 0, "the other disk is believed");
     }
     world.hand_over(1);
     world.assert_equal();

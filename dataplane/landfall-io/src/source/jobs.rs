@@ -104,6 +104,7 @@ impl SourceVm {
                     disk.disk.track(None);
                 }
                 disk.disk.track_for(base);
+                disk.disk.believe_log();
                 if spec.kind == JobKind::Observe {
                     disk.disk.nothing_there();
                 }

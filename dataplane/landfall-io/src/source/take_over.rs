@@ -150,6 +150,17 @@ impl SourceDiskIo {
         }
     }
 
+    /// Another job begins for the same destination: what an earlier one knew holds, but for the
+    /// regions of the log, as after a restart.
+    pub(super) fn believe_log(&self) {
+        if self.intent.notes_nothing() || self.never_clear.load(SeqCst) {
+            return;
+        }
+        let regions = self.intent.suspects();
+        let bytes = region_bytes(self.file.capacity());
+        self.book.lock().expect("book").begin_anew(regions, bytes);
+    }
+
     /// There is no destination: it has nothing, and never will.
     pub(super) fn nothing_there(&self) {
         let have = Bitmap::for_disk(self.file.capacity(), UNIT);
