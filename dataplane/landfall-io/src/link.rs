@@ -202,7 +202,7 @@ impl Link {
 /// The reading half; there is one per connection.
 pub(crate) struct LinkReader {
     link: Arc<Link>,
-    opener: Opener,
+    pub(crate) opener: Opener,
 }
 
 impl LinkReader {

@@ -305,3 +305,6 @@ fn content(plain: &[u8]) -> io::Result<(u8, usize)> {
 fn bad(text: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
+
+#[cfg(test)]
+mod tests;
