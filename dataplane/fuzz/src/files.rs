@@ -8,7 +8,7 @@ use landfall_core::intent::{self, IntentLog, Slot};
 use landfall_core::leaves::{self, LeafBook};
 use landfall_core::slot as slots;
 use landfall_core::tree::HashTree;
-use landfall_core::{CHUNK, UNIT};
+use landfall_core::{BLOCK, CHUNK, UNIT};
 
 const SUPER: [u8; 4] = *b"LFS1";
 /// Not a multiple of a chunk, and more than one page of units.
@@ -90,6 +90,44 @@ pub fn tree(data: &[u8]) {
         assert_eq!(tree.leaves(), CAPACITY.div_ceil(CHUNK));
         assert!(tree.stale().ones() <= tree.leaves());
     });
+}
+
+/// The map of a clean close: first as records, then as what a record says, each with its sum.
+pub fn map(data: &[u8]) {
+    let whole = |records: &[u8]| {
+        if let Some([suspects, dirty, stale]) = landfall_io::read_map(records, CAPACITY) {
+            assert!(suspects <= CAPACITY.div_ceil(1 << 20) && stale <= CAPACITY.div_ceil(CHUNK));
+            assert!(dirty <= CAPACITY.div_ceil(BLOCK), "no bit lies behind the end");
+        }
+    };
+    whole(data);
+    let (mut rest, mut records, mut count) = (data, Vec::new(), 0_u64);
+    while let Some((head, later)) = rest.split_at_checked(11) {
+        let len = usize::from(u16::from_le_bytes([head[9], head[10]])).min(later.len());
+        let (payload, later) = later.split_at(len);
+        put(&mut records, u32::from(head[0] % 6), &head[1..9], payload);
+        (rest, count) = (later, count + 1);
+    }
+    put(&mut records, 4, &count.to_le_bytes(), &[]);
+    whole(&records);
+    let torn = damaged(&records, data);
+    if torn != records {
+        // Behind the end record nobody looks.
+        let read = landfall_io::read_map(&torn, CAPACITY);
+        let fits = read.is_none() || read == landfall_io::read_map(&records, CAPACITY);
+        assert!(fits, "a damaged record never counts");
+    }
+}
+
+/// A record of the map with its sum.
+fn put(records: &mut Vec<u8>, kind: u32, index: &[u8], payload: &[u8]) {
+    let mut head = kind.to_le_bytes().to_vec();
+    head.extend_from_slice(index);
+    head.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+    let sum = crc32c::crc32c_append(crc32c::crc32c(&head), payload);
+    records.extend_from_slice(&head);
+    records.extend_from_slice(&sum.to_le_bytes());
+    records.extend_from_slice(payload);
 }
 
 thread_local! {

@@ -47,6 +47,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "file_have", run: files::have, cost: 10 },
     Target { name: "file_intent", run: files::intent, cost: 10 },
     Target { name: "file_tree", run: files::tree, cost: 10 },
+    Target { name: "file_map", run: files::map, cost: 20 },
     Target { name: "file_super", run: files::sidecar, cost: 40 },
     Target { name: "nbd_handshake", run: nbd::handshake, cost: 40 },
     Target { name: "nbd_requests", run: nbd::requests, cost: 40 },

@@ -34,7 +34,7 @@ pub use landfall_wire::Codec;
 pub use metered::MeteredExport;
 pub use priority::step_back;
 pub use receiver::Receiver;
-pub use source::{Kept, KeptDisk, SourceVm, forsake, is_sealed};
+pub use source::{Kept, KeptDisk, SourceVm, forsake, is_sealed, read_map};
 pub use tls::Secured;
 
 /// Everything here is refused with a problem document.

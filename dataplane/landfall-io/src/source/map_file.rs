@@ -168,19 +168,46 @@ impl Records {
     }
 }
 
+/// Reads records as those of the map of a disk of `capacity` bytes: regions to be compared, dirty
+/// blocks and leaves to be hashed again, or `None` where the map is not whole. For tests of the
+/// decoder; no file is touched.
+pub fn read_map(records: &[u8], capacity: u64) -> Option<[u64; 3]> {
+    let head = MapHead {
+        serial: 1,
+        disk: [1; 16],
+        capacity,
+        base: [2; 16],
+        lineage: 1,
+        file: Identity::default(),
+    };
+    let mut book = SourceDisk::new(capacity);
+    book.track();
+    let regions = capacity.div_ceil(landfall_core::intent::region_bytes(capacity));
+    let bytes = [head.encode().as_slice(), records].concat();
+    let map = MapFile::read(bytes.as_slice(), &head, regions).ok()?;
+    let suspects = map.suspects.ones();
+    map.load(&mut book).ok()?;
+    Some([suspects, book.dirty().ones(), book.tree().stale().ones()])
+}
+
 /// A map that is being read.
-pub(super) struct MapFile {
-    file: BufReader<File>,
+pub(super) struct MapFile<R> {
+    file: R,
     count: u64,
     /// Regions that were still to be compared.
     pub(super) suspects: Bitmap,
     waiting: Option<(u32, u64, Vec<u8>)>,
 }
 
-impl MapFile {
+impl MapFile<BufReader<File>> {
     /// Opens the map with this head; any other is an error.
     pub(super) fn open(path: &Path, head: &MapHead, regions: u64) -> io::Result<Self> {
-        let mut file = BufReader::new(File::open(path)?);
+        Self::read(BufReader::new(File::open(path)?), head, regions)
+    }
+}
+
+impl<R: Read> MapFile<R> {
+    fn read(mut file: R, head: &MapHead, regions: u64) -> io::Result<Self> {
         let mut bytes = vec![0; SLOT_LEN];
         file.read_exact(&mut bytes)?;
         if bytes != head.encode() {
@@ -257,7 +284,8 @@ fn load_leaves(book: &mut SourceDisk, node: u64, payload: &[u8]) -> io::Result<(
 }
 
 fn merge(into: &mut Bitmap, index: u64, payload: &[u8]) -> io::Result<()> {
-    let first = index.checked_mul(BITS / 64).ok_or_else(|| wrong("a bit of another disk"))?;
+    let first = index.checked_mul(BITS).filter(|bit| *bit < into.len());
+    let first = first.ok_or_else(|| wrong("a bit of another disk"))? / 64;
     for (at, word) in payload.as_chunks::<8>().0.iter().enumerate() {
         let (at, word) = (first + at as u64, u64::from_le_bytes(*word));
         if word == 0 {

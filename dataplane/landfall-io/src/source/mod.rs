@@ -47,5 +47,6 @@ mod vm;
 mod watch;
 
 pub use kept::{Kept, KeptDisk};
+pub use map_file::read_map;
 pub use sidecar::{forsake, is_sealed};
 pub use vm::SourceVm;
