@@ -241,6 +241,16 @@ mod tests {
             Self { disk: vec![0; CHUNKS as usize], tree, book, pages: BTreeMap::new() }
         }
 
+        /// Chunk 5 is written and durable, and so is its leaf.
+        fn with_a_kept_leaf() -> Self {
+            let mut world = Self::new();
+            world.write(5, 1);
+            world.flush();
+            world.rehash();
+            world.store();
+            world
+        }
+
         fn write(&mut self, leaf: u64, content: u8) {
             self.disk[leaf as usize] = content;
             let extent = self.tree.chunk(leaf);
@@ -330,11 +340,7 @@ mod tests {
     #[test]
     fn what_was_not_acknowledged_comes_again_and_is_not_believed() {
         for compared in [false, true] {
-            let mut world = World::new();
-            world.write(5, 1);
-            world.flush();
-            world.rehash();
-            world.store();
+            let mut world = World::with_a_kept_leaf();
             // Written, not flushed, killed: the leaf on disk is that of the content before.
             world.write(5, 2);
             world.restart();
@@ -368,11 +374,7 @@ mod tests {
 
     #[test]
     fn a_page_that_could_not_be_written_is_written_again_before_an_acknowledgement() {
-        let mut world = World::new();
-        world.write(5, 1);
-        world.flush();
-        world.rehash();
-        world.store();
+        let mut world = World::with_a_kept_leaf();
         world.write(5, 2);
         world.book.begin_flush();
         world.book.page(&world.tree, 0, false);

@@ -3,7 +3,9 @@
 //! lost; with any one rule of the caller broken a loss is found, which shows that the search
 //! would see one.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+mod search;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use landfall_core::inflight::Ticket;
@@ -440,20 +442,8 @@ fn ticket_was_cut(extent: &Extent, cut: &Extent) -> bool {
 
 /// Searches everything; the answer is the number of states and the first loss.
 fn search(rules: &BTreeSet<Rule>, faults: u8) -> (usize, Option<String>) {
-    let start = World::new(faults);
-    let mut seen = HashSet::from([start.fingerprint()]);
-    let mut stack = vec![start];
-    while let Some(world) = stack.pop() {
-        for (label, next) in world.successors(rules) {
-            if let Some(loss) = next.violation() {
-                return (seen.len(), Some(format!("{loss} after {label}")));
-            }
-            if seen.insert(next.fingerprint()) {
-                stack.push(next);
-            }
-        }
-    }
-    (seen.len(), None)
+    let successors = |world: &World| world.successors(rules);
+    search::search(World::new(faults), successors, World::fingerprint, World::violation)
 }
 
 #[test]

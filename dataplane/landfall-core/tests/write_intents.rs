@@ -2,7 +2,9 @@
 //! sender, the receiver and two faults (`LANDFALL_FAULTS=3`: three) on one block, against the
 //! real machines. With all rules nothing is ever lost; with I1, I1b or I3 broken a loss is found.
 
-use std::collections::{BTreeSet, HashSet};
+mod search;
+
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use landfall_core::inflight::Ticket;
@@ -418,20 +420,8 @@ impl World {
 }
 
 fn search(rules: &BTreeSet<Rule>, faults: u8) -> (usize, Option<String>) {
-    let start = World::new(faults);
-    let mut seen = HashSet::from([start.fingerprint()]);
-    let mut stack = vec![start];
-    while let Some(world) = stack.pop() {
-        for (label, next) in world.successors(rules) {
-            if let Some(loss) = next.violation() {
-                return (seen.len(), Some(format!("{loss} after {label}")));
-            }
-            if seen.insert(next.fingerprint()) {
-                stack.push(next);
-            }
-        }
-    }
-    (seen.len(), None)
+    let successors = |world: &World| world.successors(rules);
+    search::search(World::new(faults), successors, World::fingerprint, World::violation)
 }
 
 fn faults() -> u8 {
