@@ -194,12 +194,35 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Replaces a small text file durably.
+/// Begins the last line of a small text file, with the CRC-32C of all before it.
+const SUM_LINE: &str = "\n#crc32c ";
+
+/// Content of a small text file that [`replace_file`] wrote; `None` when there is none. What is
+/// not exactly that is an error of kind `InvalidData`.
+pub(crate) fn read_file(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    let mut content = match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        read => read?,
+    };
+    let at = content.len().saturating_sub(sum_line(&[]).len());
+    if content[at..] != *sum_line(&content[..at]).as_bytes() {
+        let text = "the file is damaged: its sum does not fit";
+        return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+    }
+    content.truncate(at);
+    Ok(Some(content))
+}
+
+fn sum_line(content: &[u8]) -> String {
+    format!("{SUM_LINE}{:08x}\n", crc32c::crc32c(content))
+}
+
+/// Replaces a small text file durably; a line with its sum is added.
 pub(crate) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
     const POINTS: Points = Points { read: "text-read", write: "text-write", sync: "text-sync" };
     let temporary = path.with_extension("new");
     let file = Storage::create(&temporary, POINTS)?;
-    file.write(content, 0)?;
+    file.write(&[content, sum_line(content).as_bytes()].concat(), 0)?;
     file.sync()?;
     rename(&temporary, path)?;
     sync_parent(path)
@@ -208,6 +231,24 @@ pub(crate) fn replace_file(path: &Path, content: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_turned_bit_of_a_small_text_file_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("text");
+        assert_eq!(read_file(&path).unwrap(), None);
+        replace_file(&path, b"{\"generation\": 17}").unwrap();
+        assert_eq!(read_file(&path).unwrap().unwrap(), b"{\"generation\": 17}");
+        let whole = std::fs::read(&path).unwrap();
+        for bit in 0..whole.len() * 8 {
+            let mut turned = whole.clone();
+            turned[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, &turned).unwrap();
+            assert_eq!(read_file(&path).unwrap_err().kind(), io::ErrorKind::InvalidData, "{bit}");
+        }
+        std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+        assert!(read_file(&path).is_err());
+    }
 
     const POINTS: Points = Points { read: "test-read", write: "test-write", sync: "test-sync" };
 

@@ -147,9 +147,11 @@ impl Receiver {
     }
 
     fn reopen_disks(&self) -> Result<()> {
-        let Ok(text) = std::fs::read(self.prepared_file()) else { return Ok(()) };
-        match serde_json::from_slice(&text) {
-            Ok(pairs) => self.open_disks(pairs).map(drop),
+        let pairs = crate::storage::read_file(&self.prepared_file())
+            .and_then(|text| Ok(text.map(|text| serde_json::from_slice(&text)).transpose()?));
+        match pairs {
+            Ok(None) => Ok(()),
+            Ok(Some(pairs)) => self.open_disks(pairs).map(drop),
             Err(error) => {
                 tracing::warn!(%error, "list of prepared disks is unreadable: waiting for a new one");
                 Ok(())

@@ -46,7 +46,9 @@ impl Refusal {
 
 impl From<io::Error> for Refusal {
     fn from(error: io::Error) -> Self {
-        let full = error.raw_os_error() == Some(libc::ENOSPC);
+        // By kind: an error that is told to several connections has no number any more.
+        let full =
+            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
         let code = if full { ErrorCode::DiskFull } else { ErrorCode::Storage };
         Self::new(code, 0, error.to_string())
     }

@@ -58,13 +58,9 @@ impl Kept {
 
     /// What was kept last; nothing when nothing ever was.
     pub fn load(state_dir: &Path) -> Result<Self> {
-        let text = match std::fs::read(Self::file(state_dir)) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Self::default());
-            }
-            Err(error) => return Err(Problem::storage("vm.json", &error)),
-        };
+        let text = crate::storage::read_file(&Self::file(state_dir))
+            .map_err(|error| Problem::storage("vm.json", &error))?;
+        let Some(text) = text else { return Ok(Self::default()) };
         serde_json::from_slice(&text)
             .map_err(|error| Problem::new(Code::StorageFailed, format!("vm.json: {error}")))
     }

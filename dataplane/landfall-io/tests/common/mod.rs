@@ -109,6 +109,7 @@ pub struct Relay {
     pub port: u16,
     pub forward_bytes: Arc<AtomicU64>,
     silent: Arc<AtomicBool>,
+    turning: Arc<AtomicU64>,
     sockets: Arc<Mutex<Vec<TcpStream>>>,
 }
 
@@ -119,9 +120,11 @@ impl Relay {
             port: listener.local_addr().unwrap().port(),
             forward_bytes: Arc::default(),
             silent: Arc::default(),
+            turning: Arc::default(),
             sockets: Arc::default(),
         };
         let (count, silent) = (relay.forward_bytes.clone(), relay.silent.clone());
+        let turning = relay.turning.clone();
         let sockets = relay.sockets.clone();
         std::thread::spawn(move || {
             for socket in listener.incoming() {
@@ -132,8 +135,9 @@ impl Relay {
                 let (a, b) = (from.try_clone().unwrap(), to.try_clone().unwrap());
                 let (x, y) = (silent.clone(), silent.clone());
                 let (count, nothing) = (count.clone(), Arc::new(AtomicU64::new(0)));
-                std::thread::spawn(move || pump(from, to, &x, &count));
-                std::thread::spawn(move || pump(b, a, &y, &nothing));
+                let (m, n) = (turning.clone(), turning.clone());
+                std::thread::spawn(move || pump(from, to, &x, &count, &m));
+                std::thread::spawn(move || pump(b, a, &y, &nothing, &n));
             }
         });
         relay
@@ -144,6 +148,16 @@ impl Relay {
         self.silent.store(silent, SeqCst);
     }
 
+    /// So many of the next pieces that pass, in either direction, have one bit turned.
+    pub fn turn_bits(&self, pieces: u64) {
+        self.turning.store(pieces, SeqCst);
+    }
+
+    /// How many pieces are still to be turned.
+    pub fn turns_left(&self) -> u64 {
+        self.turning.load(SeqCst)
+    }
+
     /// Every connection ends at once.
     pub fn reset(&self) {
         for socket in self.sockets.lock().unwrap().drain(..) {
@@ -152,11 +166,20 @@ impl Relay {
     }
 }
 
-fn pump(mut from: TcpStream, mut to: TcpStream, silent: &AtomicBool, count: &AtomicU64) {
+fn pump(
+    mut from: TcpStream,
+    mut to: TcpStream,
+    silent: &AtomicBool,
+    count: &AtomicU64,
+    turning: &AtomicU64,
+) {
     let mut buf = vec![0; 128 << 10];
     while let Ok(len) = from.read(&mut buf) {
         while silent.load(SeqCst) {
             std::thread::sleep(Duration::from_millis(10));
+        }
+        if len > 0 && turning.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok() {
+            buf[len * 2 / 3] ^= 16;
         }
         if len == 0 || to.write_all(&buf[..len]).is_err() {
             break;

@@ -94,12 +94,17 @@ impl Sides {
     }
 
     pub fn source_command(&self) -> Command {
+        self.source_command_to(self.address)
+    }
+
+    /// The same with somebody between it and the receiver.
+    pub fn source_command_to(&self, receiver: SocketAddr) -> Command {
         let mut command = replicator();
         command.current_dir(self.folder.path()).arg("source");
         for at in 0..self.disks {
             command.args(["--disk", &format!("s{at}.raw:s{at}.nbd")]);
         }
-        command.args(["--receiver", &self.address.to_string()]);
+        command.args(["--receiver", &receiver.to_string()]);
         command.args(["--state", "source", "--pair", "site.pair"]);
         command
     }

@@ -8,6 +8,7 @@ mod by_hand_errors;
 mod client;
 mod faces;
 mod fail_points;
+mod faults;
 mod guest;
 mod isolation;
 mod moving_on;
