@@ -79,12 +79,13 @@ impl Bitmap {
 
     /// Whether every bit of a range is set.
     pub fn all(&self, range: Range<u64>) -> bool {
-        self.count(range.clone()) == range.end.saturating_sub(range.start)
+        range.end <= self.bits.max(range.start)
+            && self.next_before(range.start, false, range.end).is_none()
     }
 
     /// Whether no bit of a range is set.
     pub fn none(&self, range: Range<u64>) -> bool {
-        self.count(range) == 0
+        self.next_before(range.start, true, range.end.min(self.bits)).is_none()
     }
 
     /// The first bit at or after `from` with the wanted value.

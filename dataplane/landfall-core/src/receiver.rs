@@ -147,8 +147,11 @@ impl ReceiverDisk {
     ) -> Result<(), FlushFailed> {
         if changed {
             self.tree.touch(extent);
+            self.leaves.changed(&mut self.tree, extent);
+        } else {
+            // A hole that was one: its leaves stay those of zeroes, however many there are.
+            self.leaves.doubt(&mut self.tree, extent);
         }
-        self.leaves.changed(&mut self.tree, extent);
         self.wet.set(extent.touched(UNIT));
         if began.0 != self.failures {
             self.unhave(extent.touched(UNIT));

@@ -4,7 +4,9 @@
 //!
 //! The caller reads and hashes; this decides what next, and what an answer means.
 
-use std::collections::BTreeMap;
+mod nodes;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use crate::source::SourceDisk;
@@ -53,6 +55,10 @@ pub struct Scrub {
     /// Chunks that are being read, and their units that are to be compared: those that were quiet
     /// when that began and, where units are compared, are not settled yet.
     out: BTreeMap<u64, u16>,
+    /// The same for whole nodes.
+    nodes_out: BTreeSet<u64>,
+    /// Nodes that are no holes at the destination: compared chunk by chunk.
+    by_chunk: BTreeSet<u64>,
     differences: BTreeMap<u64, u32>,
     set_aside: u64,
     at: u64,
@@ -68,6 +74,8 @@ impl Scrub {
             capacity,
             settled: Bitmap::for_disk(capacity, UNIT),
             out: BTreeMap::new(),
+            nodes_out: BTreeSet::new(),
+            by_chunk: BTreeSet::new(),
             differences: BTreeMap::new(),
             set_aside: 0,
             at: 0,
@@ -114,7 +122,7 @@ impl Scrub {
         let all = self.all(leaf);
         let whole = |quiet: bool| if quiet { all } else { 0 };
         match self.mode {
-            Mode::Report => whole(book.chunk_is_clean(leaf)),
+            Mode::Report => whole(book.is_clean(self.chunk(leaf))),
             Mode::Repair if self.chunk(leaf).len < CHUNK => whole(book.chunk_is_quiet(leaf)),
             Mode::Repair => book.quiet_units(leaf),
         }
@@ -254,7 +262,7 @@ impl Scrub {
 
     /// Whether what is left is only what the guest writes all the time.
     pub fn only_live_left(&self) -> bool {
-        self.rounds >= ROUNDS_MAX && self.out.is_empty()
+        self.rounds >= ROUNDS_MAX && self.out.is_empty() && self.nodes_out.is_empty()
     }
 
     /// Whether a freeze may begin: all done, or little enough left for it.

@@ -417,8 +417,13 @@ impl SourceDisk {
 
     /// Whether nothing of a chunk is dirty or on the way and the destination has all of it.
     pub fn chunk_is_quiet(&self, leaf: u64) -> bool {
-        let units = self.tree.chunk(leaf).touched(UNIT);
-        self.have.all(units.clone()) && self.unverified.none(units) && self.chunk_is_clean(leaf)
+        self.is_quiet(self.tree.chunk(leaf))
+    }
+
+    /// The same of any extent of whole units.
+    pub fn is_quiet(&self, extent: Extent) -> bool {
+        let units = extent.touched(UNIT);
+        self.have.all(units.clone()) && self.unverified.none(units) && self.is_clean(extent)
     }
 
     /// Units of a chunk of which nothing is dirty or on the way and which the destination has, a
@@ -441,10 +446,9 @@ impl SourceDisk {
         units.filter(quiet).fold(0, |mask, unit| mask | 1 << (unit - first))
     }
 
-    /// Whether nothing of a chunk is dirty or on the way.
-    pub fn chunk_is_clean(&self, leaf: u64) -> bool {
-        let chunk = self.tree.chunk(leaf);
-        self.dirty.none(chunk.touched(BLOCK)) && self.in_flight.overlap(chunk).is_none()
+    /// Whether nothing of an extent is dirty or on the way.
+    pub fn is_clean(&self, extent: Extent) -> bool {
+        self.dirty.none(extent.touched(BLOCK)) && self.in_flight.overlap(extent).is_none()
     }
 
     /// Chunks to hash that are quiet: complete at the destination, not dirty, not on the way.

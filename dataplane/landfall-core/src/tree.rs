@@ -43,6 +43,8 @@ pub struct HashTree {
     stale: Bitmap,
     /// Chunks somebody compares: which of their units were touched meanwhile.
     watched: BTreeMap<u64, u16>,
+    /// Nodes somebody compares as a whole: whether they were touched meanwhile.
+    watched_nodes: BTreeMap<u64, bool>,
     touches: u64,
     /// Chunks being read: whose turn it is, and the units it reads.
     hashing: BTreeMap<u64, (u64, u16)>,
@@ -72,6 +74,7 @@ impl HashTree {
             node_hashes: vec![OnceLock::new(); nodes],
             stale: Bitmap::new(leaves),
             watched: BTreeMap::new(),
+            watched_nodes: BTreeMap::new(),
             touches: 0,
             hashing: BTreeMap::new(),
             parts: BTreeMap::new(),
@@ -136,6 +139,8 @@ impl HashTree {
         for (leaf, touched) in self.watched.range_mut(leaves.clone()) {
             *touched |= units_of(*leaf, extent);
         }
+        let nodes = extent.touched(LEAVES_PER_NODE * CHUNK);
+        self.watched_nodes.range_mut(nodes).for_each(|(_, touched)| *touched = true);
         self.touches += 1;
         self.stale.set(leaves);
     }
@@ -177,6 +182,16 @@ impl HashTree {
     /// when nobody watched any more.
     pub fn unwatch(&mut self, leaf: u64) -> u16 {
         self.watched.remove(&leaf).map_or(0, |touched| !touched)
+    }
+
+    /// The same as [`HashTree::watch`] for a whole node.
+    pub fn watch_node(&mut self, node: u64) {
+        self.watched_nodes.entry(node).or_insert(false);
+    }
+
+    /// Ends that watch: whether nothing of the node changed; no when nobody watched any more.
+    pub fn unwatch_node(&mut self, node: u64) -> bool {
+        self.watched_nodes.remove(&node).is_some_and(|touched| !touched)
     }
 
     /// Nothing that was kept of an extent's chunks is believed: they are read as a whole.
@@ -290,17 +305,32 @@ impl HashTree {
         Some(node.as_ref().map_or_else(|| self.zero(leaf), |node| node[at]))
     }
 
+    /// Bytes of a node's chunks.
+    pub fn node_extent(&self, node: u64) -> Extent {
+        let off = node * LEAVES_PER_NODE * CHUNK;
+        Extent::new(off, (LEAVES_PER_NODE * CHUNK).min(self.capacity - off))
+    }
+
+    /// Whether every chunk of a node is known to hold zeroes, without a look at each.
+    pub fn is_zero_node(&self, node: u64) -> bool {
+        self.nodes[node as usize].is_none() && self.node_is_fresh(node)
+    }
+
+    fn node_is_fresh(&self, node: u64) -> bool {
+        let leaves = self.node_extent(node).touched(CHUNK);
+        self.stale.none(leaves.clone()) && self.hashing.range(leaves).next().is_none()
+    }
+
     /// Hash of a node, unless one of its leaves must be taken first.
     pub fn node(&self, node: u64) -> Option<Hash> {
-        let first = node * LEAVES_PER_NODE;
-        let count = LEAVES_PER_NODE.min(self.leaves() - first);
-        let range = first..first + count;
-        if !self.stale.none(range.clone()) || self.hashing.range(range).next().is_some() {
+        if !self.node_is_fresh(node) {
             return None;
         }
+        let leaves = self.node_extent(node).touched(CHUNK);
+        let count = leaves.end - leaves.start;
         let taken = || match &self.nodes[node as usize] {
             Some(leaves) => hash(leaves[..count as usize].as_flattened()),
-            None if first + count < self.leaves() => *ZERO_NODE,
+            None if leaves.end < self.leaves() => *ZERO_NODE,
             None => hash(self.zero_leaves(node)[..count as usize].as_flattened()),
         };
         Some(*self.node_hashes[node as usize].get_or_init(taken))

@@ -264,6 +264,29 @@ impl DiskFile {
     }
 }
 
+/// Where data goes on behind offsets that grow: the file system is asked once for every hole, not
+/// for every chunk in it.
+pub(crate) struct NextData<'a> {
+    file: &'a DiskFile,
+    found: Option<u64>,
+}
+
+impl<'a> NextData<'a> {
+    pub(crate) fn of(file: &'a DiskFile) -> Self {
+        Self { file, found: None }
+    }
+
+    /// First allocated byte at or after `off`; the capacity if there is none.
+    pub(crate) fn from(&mut self, off: u64) -> io::Result<u64> {
+        let found = match self.found.filter(|found| *found >= off) {
+            Some(found) => found,
+            None => self.file.next_data(off)?.unwrap_or(self.file.capacity()),
+        };
+        self.found = Some(found);
+        Ok(found)
+    }
+}
+
 /// The disk past the page cache; `None` where its file system cannot.
 fn open_direct(path: &Path, meta: &Metadata) -> Option<File> {
     let options = OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT).open(path);

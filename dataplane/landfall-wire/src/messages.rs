@@ -83,6 +83,9 @@ pub enum HashKind {
     /// The same, but of each chunk the values of its sixteen 64 KiB subtrees, of a short last
     /// chunk its hash; `count` is of chunks.
     RereadParts,
+    /// Nodes from `first`, said without reading where the disk has a hole over all of a node and
+    /// its leaves are known to be those of zeroes; elsewhere 32 zero bytes. `count` is of nodes.
+    RereadNodes,
 }
 
 impl HashKind {
@@ -93,6 +96,7 @@ impl HashKind {
             Self::Nodes => 2,
             Self::Reread => 3,
             Self::RereadParts => 4,
+            Self::RereadNodes => 5,
         }
     }
 
@@ -103,6 +107,7 @@ impl HashKind {
             2 => Self::Nodes,
             3 => Self::Reread,
             4 => Self::RereadParts,
+            5 => Self::RereadNodes,
             _ => return Err(WireError::Invalid("hash kind")),
         })
     }

@@ -27,6 +27,7 @@ fn hash_kind() -> impl Strategy<Value = HashKind> {
         HashKind::Nodes,
         HashKind::Reread,
         HashKind::RereadParts,
+        HashKind::RereadNodes,
     ])
 }
 

@@ -62,7 +62,7 @@ pub(super) fn hashes(disk: &Destination, want: Want) -> io::Result<Hashes> {
     let Want { kind, first, count } = want;
     let hashes = match kind {
         HashKind::Units => disk.unit_hashes(first, count.into())?,
-        HashKind::Reread | HashKind::RereadParts => disk.reread(want)?,
+        HashKind::Reread | HashKind::RereadParts | HashKind::RereadNodes => disk.reread(want)?,
         HashKind::Leaves | HashKind::Nodes => {
             hash_all(disk)?;
             let book = disk.book.lock().expect("book");

@@ -49,7 +49,7 @@ pub(super) fn carry_out(
             } else {
                 let (lane, disk, index) = (lane.clone(), disk.clone(), header.disk);
                 let turn = match want.kind {
-                    HashKind::Reread | HashKind::RereadParts => Some(
+                    HashKind::Reread | HashKind::RereadParts | HashKind::RereadNodes => Some(
                         receiver
                             .rereads
                             .enter()

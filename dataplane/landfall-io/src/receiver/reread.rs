@@ -10,6 +10,7 @@ use landfall_wire::{HashKind, REREAD_PARTS_MAX, Want};
 
 use super::Destination;
 use crate::cold_reader::ColdReader;
+use crate::disk_file::NextData;
 
 /// Questions of one receiver that may be worked on at once: bounds threads and memory.
 const AT_ONCE_MAX: usize = 8;
@@ -39,24 +40,22 @@ impl Drop for Turn {
 impl Destination {
     /// Hashes of chunks, or of their parts, each read from the disk now. Holes are known zeroes.
     pub(super) fn reread(&self, want: Want) -> io::Result<Vec<Hash>> {
+        if want.kind == HashKind::RereadNodes {
+            return self.zero_nodes(want);
+        }
         let parts = want.kind == HashKind::RereadParts;
         let leaves = self.book.lock().expect("book").tree().leaves();
         let count = u64::from(want.count).min(if parts { REREAD_PARTS_MAX } else { u64::MAX });
         let range = want.first.min(leaves)..want.first.saturating_add(count).min(leaves);
         let mut hashes = Vec::new();
         let mut reader = None;
-        let mut data_at = None;
+        let mut data = NextData::of(&self.file);
         for leaf in range {
             let (known, chunk) = {
                 let book = self.book.lock().expect("book");
                 (book.tree().leaf(leaf), book.tree().chunk(leaf))
             };
-            let next = data_at.filter(|at| *at >= chunk.off);
-            let next = match next {
-                Some(at) => at,
-                None => self.file.next_data(chunk.off)?.unwrap_or(self.file.capacity()),
-            };
-            data_at = Some(next);
+            let next = data.from(chunk.off)?;
             if let Some(zeroes) = self.zeroes(leaf, known).filter(|_| next >= chunk.end()) {
                 if parts {
                     hashes.extend(zero_parts(chunk.len));
@@ -72,6 +71,24 @@ impl Destination {
             } else {
                 hashes.extend(taken.whole());
             }
+        }
+        Ok(hashes)
+    }
+
+    /// Hashes of nodes that are holes; of others zero bytes, which are no node's hash.
+    fn zero_nodes(&self, want: Want) -> io::Result<Vec<Hash>> {
+        let nodes = self.book.lock().expect("book").tree().nodes();
+        let range = want.first.min(nodes)..want.first.saturating_add(want.count.into()).min(nodes);
+        let mut data = NextData::of(&self.file);
+        let mut hashes = Vec::with_capacity((range.end - range.start) as usize);
+        for node in range {
+            let (extent, known) = {
+                let book = self.book.lock().expect("book");
+                let known = book.tree().is_zero_node(node).then(|| book.tree().node(node));
+                (book.tree().node_extent(node), known.flatten())
+            };
+            let hole = data.from(extent.off)? >= extent.end();
+            hashes.push(known.filter(|_| hole).unwrap_or([0; 32]));
         }
         Ok(hashes)
     }

@@ -59,7 +59,7 @@ fn received_hashes(
     debug_assert!(hashes.hashes.len() <= HASHES_MAX);
     match hashes.kind {
         HashKind::Units => {}
-        HashKind::Reread | HashKind::RereadParts => {
+        HashKind::Reread | HashKind::RereadParts | HashKind::RereadNodes => {
             session.rereads.put(index, hashes);
             return Ok(());
         }

@@ -80,11 +80,7 @@ impl Reread {
         ours: &[Hash],
         theirs: &[Hash],
     ) -> scrub::Verdict {
-        let scrub = match &mut self.verify {
-            Some(run) if verify => &mut run.scrub,
-            None if verify => return scrub::Verdict::Live,
-            _ => &mut self.scrub,
-        };
+        let Some(scrub) = self.which(verify) else { return scrub::Verdict::Live };
         let chunk = scrub.extent(leaf);
         let verdict = scrub.compared(book, leaf, ours, theirs);
         let difference = evidence(verdict, chunk, ours, theirs);
@@ -100,11 +96,7 @@ impl Reread {
                 self.evidence.push_front(difference.clone());
             }
         }
-        if self.scrub.complete() {
-            self.complete_at.get_or_insert_with(now_text);
-        } else {
-            self.complete_at = None;
-        }
+        self.note_completeness();
         if let Some(run) = self.verify.as_mut().filter(|_| verify) {
             run.note(verdict, leaf, ours[0], theirs[0], difference);
         }
@@ -113,10 +105,45 @@ impl Reread {
 
     /// A chunk could not be compared after all.
     pub(super) fn abandon(&mut self, book: &mut SourceDisk, verify: bool, leaf: u64) {
+        if let Some(scrub) = self.which(verify) {
+            scrub.abandon(book, leaf);
+        }
+    }
+
+    /// The destination has said whether a node that is a hole here is one there too.
+    pub(super) fn judge_node(
+        &mut self,
+        book: &mut SourceDisk,
+        verify: bool,
+        node: u64,
+        theirs: &Hash,
+    ) {
+        let Some(scrub) = self.which(verify) else { return };
+        let equal = book.tree().node(node).as_ref() == Some(theirs);
+        scrub.compared_node(book, node, equal);
+        self.note_completeness();
+    }
+
+    /// A node could not be compared after all.
+    pub(super) fn abandon_node(&mut self, book: &mut SourceDisk, verify: bool, node: u64) {
+        if let Some(scrub) = self.which(verify) {
+            scrub.abandon_node(book, node);
+        }
+    }
+
+    fn which(&mut self, verify: bool) -> Option<&mut Scrub> {
         match &mut self.verify {
-            Some(run) if verify => run.scrub.abandon(book, leaf),
-            _ if verify => {}
-            _ => self.scrub.abandon(book, leaf),
+            Some(run) if verify => Some(&mut run.scrub),
+            _ if verify => None,
+            _ => Some(&mut self.scrub),
+        }
+    }
+
+    fn note_completeness(&mut self) {
+        if self.scrub.complete() {
+            self.complete_at.get_or_insert_with(now_text);
+        } else {
+            self.complete_at = None;
         }
     }
 }

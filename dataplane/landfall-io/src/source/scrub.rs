@@ -12,13 +12,14 @@ use landfall_api::{JobKind, LimitedBy};
 use landfall_core::CHUNK;
 use landfall_core::handover::Phase;
 use landfall_core::scrub::Verdict;
-use landfall_core::tree::{Hash, zero_parts};
+use landfall_core::tree::{Hash, LEAVES_PER_NODE, zero_parts};
 use landfall_wire::{HASHES_MAX, HashKind, Hashes, REREAD_PARTS_MAX, Want, features, kind};
 
 use super::cutover::Cutover;
 use super::job::{Job, JobDiskIo};
 use super::session::Session;
 use crate::cold_reader::ColdReader;
+use crate::disk_file::NextData;
 use crate::idle::Idle;
 use crate::link::Frame;
 
@@ -70,7 +71,7 @@ impl Mailbox {
     fn take(&self, ask: &Ask) -> Option<Hashes> {
         let mut answers = self.answers.lock().expect("answers");
         let fits = |(disk, hashes): &(usize, Hashes)| {
-            *disk == ask.disk && hashes.first == ask.leaves.start && hashes.kind == ask.kind
+            *disk == ask.disk && hashes.first == ask.range.start && hashes.kind == ask.kind
         };
         let at = answers.iter().position(fits)?;
         Some(answers.swap_remove(at).1)
@@ -79,10 +80,11 @@ impl Mailbox {
 
 struct Ask {
     disk: usize,
-    leaves: Range<u64>,
-    /// `Reread`, or `RereadParts` where a guest may be writing beside.
+    /// Chunks; of `RereadNodes` nodes.
+    range: Range<u64>,
+    /// `Reread`, or `RereadParts` where a guest may be writing beside, or `RereadNodes` in a hole.
     kind: HashKind,
-    /// Units of each chunk that this side reads, a bit for each.
+    /// Units of each chunk that this side reads, a bit for each; of nodes none.
     units: Vec<u16>,
     /// For the verification; else for the scrub.
     verify: bool,
@@ -197,20 +199,25 @@ fn next_on(index: usize, disk: &JobDiskIo, verify: bool) -> Option<Ask> {
     let data = disk.disk.file.next_data(first * CHUNK).ok().flatten();
     let hole = data.unwrap_or(disk.disk.file.capacity()) / CHUNK - first;
     let whole = verify || hole > REREAD_PARTS_MAX;
-    let most = if whole { HASHES_MAX as u64 } else { REREAD_PARTS_MAX };
+    let to_node = LEAVES_PER_NODE - first % LEAVES_PER_NODE;
+    let most = if whole { to_node.min(HASHES_MAX as u64) } else { REREAD_PARTS_MAX };
     let kind = if whole { HashKind::Reread } else { HashKind::RereadParts };
     let mut book = disk.disk.book.lock().expect("book");
-    let leaves = scrub.next(&mut book, hole.clamp(ASK_CHUNKS, most), whole)?;
+    if let Some(range) = scrub.next_nodes(&mut book, first, hole, HASHES_MAX as u64) {
+        let kind = HashKind::RereadNodes;
+        return Some(Ask { disk: index, range, kind, units: Vec::new(), verify });
+    }
+    let range = scrub.next(&mut book, hole.max(ASK_CHUNKS).min(most), whole)?;
     let units = |leaf: u64| match scrub.asked(leaf) {
         few if !whole && few.count_ones() <= UNITS_APART_MAX => few,
         _ => u16::MAX,
     };
-    Some(Ask { disk: index, units: leaves.clone().map(units).collect(), leaves, kind, verify })
+    Some(Ask { disk: index, units: range.clone().map(units).collect(), range, kind, verify })
 }
 
 fn send(session: &Session, ask: &Ask) -> io::Result<()> {
-    let count = (ask.leaves.end - ask.leaves.start) as u16;
-    let want = Want { kind: ask.kind, first: ask.leaves.start, count }.encode();
+    let count = (ask.range.end - ask.range.start) as u16;
+    let want = Want { kind: ask.kind, first: ask.range.start, count }.encode();
     let frame = Frame::new(kind::WANT, session.epoch, &want).disk(ask.disk);
     session.bulk.all().first().unwrap_or(&session.prio).send(&[frame], |_| {})
 }
@@ -225,6 +232,10 @@ fn answer(
 ) -> io::Result<Duration> {
     let begun = Instant::now();
     let disk = &job.disks[ask.disk];
+    if ask.kind == HashKind::RereadNodes {
+        compare_nodes(disk, session, ask)?;
+        return Ok(begun.elapsed());
+    }
     let reader = readers[ask.disk].get_or_insert_with(|| ColdReader::new(&disk.disk.file));
     let ours = match disk.reread_chunks(reader, ask) {
         Ok(ours) => ours,
@@ -235,23 +246,11 @@ fn answer(
         }
     };
     let took = begun.elapsed();
-    let theirs = loop {
-        if let Some(theirs) = session.rereads.take(ask) {
-            break theirs.hashes;
-        }
-        if session.ended() {
-            abandon(disk, ask);
-            return Ok(took);
-        }
-        session.rereads.wait(IDLE);
-    };
-    if theirs.len() != ours.iter().map(Vec::len).sum::<usize>() {
-        abandon(disk, ask);
-        return Err(io::Error::other("hashes of other chunks than were asked for"));
-    }
+    let count = ours.iter().map(Vec::len).sum();
+    let Some(theirs) = their_hashes(disk, session, ask, count)? else { return Ok(took) };
     let mut theirs = theirs.as_slice();
     let mut reread = disk.reread.lock().expect("reread");
-    for (leaf, ours) in ask.leaves.clone().zip(&ours) {
+    for (leaf, ours) in ask.range.clone().zip(&ours) {
         let (their, rest) = theirs.split_at(ours.len());
         theirs = rest;
         let mut book = disk.disk.book.lock().expect("book");
@@ -265,10 +264,50 @@ fn answer(
     Ok(took)
 }
 
+/// Nodes that are holes here: nothing is read.
+fn compare_nodes(disk: &JobDiskIo, session: &Session, ask: &Ask) -> io::Result<()> {
+    let count = (ask.range.end - ask.range.start) as usize;
+    let Some(theirs) = their_hashes(disk, session, ask, count)? else { return Ok(()) };
+    let mut reread = disk.reread.lock().expect("reread");
+    let mut book = disk.disk.book.lock().expect("book");
+    for (node, theirs) in ask.range.clone().zip(&theirs) {
+        reread.judge_node(&mut book, ask.verify, node, theirs);
+    }
+    Ok(())
+}
+
+/// Waits for the receiver's answer of `count` hashes; `None` when the session ended before.
+fn their_hashes(
+    disk: &JobDiskIo,
+    session: &Session,
+    ask: &Ask,
+    count: usize,
+) -> io::Result<Option<Vec<Hash>>> {
+    loop {
+        if let Some(theirs) = session.rereads.take(ask) {
+            if theirs.hashes.len() == count {
+                return Ok(Some(theirs.hashes));
+            }
+            abandon(disk, ask);
+            return Err(io::Error::other("hashes of other chunks than were asked for"));
+        }
+        if session.ended() {
+            abandon(disk, ask);
+            return Ok(None);
+        }
+        session.rereads.wait(IDLE);
+    }
+}
+
 fn abandon(disk: &JobDiskIo, ask: &Ask) {
     let mut reread = disk.reread.lock().expect("reread");
     let mut book = disk.disk.book.lock().expect("book");
-    ask.leaves.clone().for_each(|leaf| reread.abandon(&mut book, ask.verify, leaf));
+    for at in ask.range.clone() {
+        match ask.kind {
+            HashKind::RereadNodes => reread.abandon_node(&mut book, ask.verify, at),
+            _ => reread.abandon(&mut book, ask.verify, at),
+        }
+    }
 }
 
 /// The verification ends when nothing is left but what the guest writes all the time.
@@ -318,19 +357,14 @@ impl JobDiskIo {
     fn reread_chunks(&self, reader: &mut ColdReader, ask: &Ask) -> io::Result<Vec<Vec<Hash>>> {
         let file = &self.disk.file;
         let parts = ask.kind == HashKind::RereadParts;
-        let mut hashes = Vec::with_capacity((ask.leaves.end - ask.leaves.start) as usize);
-        let mut data_at = None;
-        for (leaf, units) in ask.leaves.clone().zip(&ask.units) {
+        let mut hashes = Vec::with_capacity((ask.range.end - ask.range.start) as usize);
+        let mut data = NextData::of(file);
+        for (leaf, units) in ask.range.clone().zip(&ask.units) {
             let (chunk, zeroes, known) = {
                 let book = self.disk.book.lock().expect("book");
                 (book.tree().chunk(leaf), book.tree().zero(leaf), book.tree().leaf(leaf))
             };
-            let next = match data_at.filter(|at| *at >= chunk.off) {
-                Some(at) => at,
-                None => file.next_data(chunk.off)?.unwrap_or(file.capacity()),
-            };
-            data_at = Some(next);
-            if next >= chunk.end() && known == Some(zeroes) {
+            if data.from(chunk.off)? >= chunk.end() && known == Some(zeroes) {
                 hashes.push(if parts { zero_parts(chunk.len) } else { vec![zeroes] });
                 continue;
             }
