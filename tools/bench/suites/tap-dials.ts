@@ -61,53 +61,63 @@ export async function measureDials(bench: Bench, into: Measurements): Promise<st
   copyImage(image.path, disk);
   const notes = new Set<string>();
   for (let round = 0; round < bench.rounds; round += 1) {
-    const folder = bench.folder('dials');
-    settle(own.path);
-    const receiver = await startReceiver(bench, folder, { capacityBytes: image.capacityBytes });
-    const source = await startSource(bench, folder, {
-      ...{ disk, receiver: receiver.address, pair: receiver.pair, scrub: false },
-      // The small disk of a quick run must outlast the loads.
-      args: ['--replication-rate', '0', ...(bench.quick ? ['--bytes-per-second-max', '80M'] : [])],
-    });
-    await source.until('the connection', ({ state }) => state === 'running');
-    const guest = { folder, source, seconds: bench.quick ? 1 : 2, regionBytes: image.capacityBytes / 16 };
-    await measureRound(guest, into);
-    const { backgroundComplete } = await source.status();
-    if (backgroundComplete)
-      notes.add('The copy beside the guest had ended before the last load did: a larger disk is needed.');
+    // Two copies, because one would end before the last load does.
+    for (const measure of [measureGuest, measureBackground]) {
+      const folder = bench.folder('dials');
+      settle(own.path);
+      const receiver = await startReceiver(bench, folder, { capacityBytes: image.capacityBytes });
+      const source = await startSource(bench, folder, {
+        ...{ disk, receiver: receiver.address, pair: receiver.pair, scrub: false },
+        // The small disk of a quick run must outlast the loads.
+        args: ['--replication-rate', '0', ...(bench.quick ? ['--bytes-per-second-max', '80M'] : [])],
+      });
+      await source.until('the connection', ({ state }) => state === 'running');
+      const guest = { folder, source, seconds: bench.quick ? 1 : 2, regionBytes: image.capacityBytes / 16 };
+      // The first write to a unit sends all of it: after this, only what the guest writes is sent.
+      await write(guest);
+      await caughtUp(guest);
+      await measure(guest, into);
+      const { backgroundComplete } = await source.status();
+      if (backgroundComplete)
+        notes.add('The copy beside the guest had ended before the last load did: a larger disk is needed.');
+      await source.stop();
+      await receiver.running.stop();
+      folder.drop();
+    }
     bench.say(
       `tap beside a copy, round ${round + 1}: p99 idle ${last(into, latency, idle)}, at 50 ${last(into, latency, 'dial 50')} µs`,
     );
-    await source.stop();
-    await receiver.running.stop();
-    folder.drop();
   }
   own.drop();
   return [...notes];
 }
 
-async function measureRound(guest: Guest, into: Measurements): Promise<void> {
+const caughtUp = ({ source }: Guest): Promise<unknown> =>
+  source.until('the foreground to catch up', ({ disks }) => disks.every(({ dirtyBytes }) => dirtyBytes === '0'));
+
+async function measureGuest(guest: Guest, into: Measurements): Promise<void> {
   const { source } = guest;
-  const caughtUp = (): Promise<unknown> =>
-    source.until('the foreground to catch up', ({ disks }) => disks.every(({ dirtyBytes }) => dirtyBytes === '0'));
-  // The first write to a unit sends all of it: after this, only what the guest writes is sent.
-  await write(guest);
-  await caughtUp();
   await source.pause();
   into.add(latency, idle, 'µs', (await write(guest)).p99Us);
   await source.resume();
-  await caughtUp();
+  await caughtUp(guest);
   into.add(latency, dialNames[0], 'µs', (await write(guest)).p99Us);
-  await caughtUp();
-  await source.dials({ replicationRate: 50 });
-  const unhindered = await rateDuring(source, () => pause(guest.seconds * 500 + rateSettlesMs));
+  await caughtUp(guest);
+  await measureAt(50, guest, into);
+}
+
+async function measureBackground(guest: Guest, into: Measurements): Promise<void> {
+  await guest.source.dials({ replicationRate: 50 });
+  const unhindered = await rateDuring(guest.source, () => pause(guest.seconds * 500 + rateSettlesMs));
   into.add(background, alone, 'MB/s', unhindered.rate / 1e6);
-  for (const dial of [50, 100] satisfies Dial[]) {
-    await source.dials({ replicationRate: dial });
-    const { done, rate } = await rateDuring(source, () => write(guest));
-    into.add(latency, dialNames[dial], 'µs', done.p99Us);
-    into.add(background, dialNames[dial], 'MB/s', rate / 1e6);
-  }
+  await measureAt(100, guest, into);
+}
+
+async function measureAt(dial: Dial, guest: Guest, into: Measurements): Promise<void> {
+  await guest.source.dials({ replicationRate: dial });
+  const { done, rate } = await rateDuring(guest.source, () => write(guest));
+  into.add(latency, dialNames[dial], 'µs', done.p99Us);
+  into.add(background, dialNames[dial], 'MB/s', rate / 1e6);
 }
 
 const last = (into: Measurements, what: string, system: string): number => into.runs(what, system).at(-1) ?? Number.NaN;
