@@ -90,9 +90,10 @@ pub struct Progress {
 }
 
 /// What is to be expected.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Outlook {
     /// Nothing was drained yet.
+    #[default]
     Unknown,
     /// Ready after about so many seconds (as likely earlier as later).
     Converges {

@@ -53,9 +53,14 @@ pub fn background_limit(
         (rate @ 1..=49, Some(capacity)) => Some(f64::from(rate) / 50.0 * capacity),
         _ => None,
     };
-    match (dial, absolute.map(|limit| limit as f64)) {
-        (Some(dial), Some(absolute)) => Some(dial.min(absolute)),
-        (dial, absolute) => dial.or(absolute),
+    lower(dial, absolute.map(|limit| limit as f64))
+}
+
+/// The lower of two limits; `None` is no limit.
+pub fn lower(one: Option<f64>, other: Option<f64>) -> Option<f64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }
 

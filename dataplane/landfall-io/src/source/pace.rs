@@ -25,6 +25,7 @@ const BACKLOG_BYTES: u64 = 8 << 20;
 const FOREGROUND_MIN: f64 = 4.0 * 1024.0 * 1024.0;
 
 /// The throttle's memory.
+#[derive(Default)]
 pub(super) struct Pace {
     pub(super) capacity: Capacity,
     pub(super) latency: LatencyYield,
@@ -33,20 +34,6 @@ pub(super) struct Pace {
     outlook: Outlook,
     limit: Option<f64>,
     windows: u32,
-}
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self {
-            capacity: Capacity::default(),
-            latency: LatencyYield::default(),
-            drain: DrainRate::default(),
-            dirtied: None,
-            outlook: Outlook::Unknown,
-            limit: None,
-            windows: 0,
-        }
-    }
 }
 
 /// What waits to be sent, as cheaply as the books tell it.
@@ -81,11 +68,7 @@ impl Job {
             let capacity = pace.capacity.bytes_per_second();
             pace.limit = dial::background_limit(rate, absolute, capacity);
             let yielding = dial::latency_tolerance(rate).and_then(|_| pace.latency.cap());
-            let limit = match (pace.limit, yielding) {
-                (Some(limit), Some(cap)) => Some(limit.min(cap)),
-                (limit, cap) => limit.or(cap),
-            };
-            (limit, pace.drain.bytes_per_second())
+            (dial::lower(pace.limit, yielding), pace.drain.bytes_per_second())
         };
         self.nice.store(dial::background_nice(rate), Relaxed);
         self.bucket.lock().expect("bucket").set_rate(limit, now_ns());
