@@ -17,6 +17,8 @@ impl World {
             return false;
         }
         let ready = source.books.iter().all(|book| book.background_complete());
+        let ready = ready && self.scrub_lets(false);
+        let Some(source) = &mut self.source else { return false };
         let phase = source.machine.phase();
         match self.random.below(if self.calm { 8 } else { 12 }) {
             0 | 1 if self.guest.open => {
@@ -127,9 +129,11 @@ impl World {
             Phase::Draining => {
                 let done =
                     |book: &landfall_core::source::SourceDisk| book.clean() && book.tree().fresh();
-                if source.repairs > 0 || !source.books.iter().all(done) {
+                let drained = source.repairs == 0 && source.books.iter().all(done);
+                if !drained || !self.scrub_lets(true) {
                     return false;
                 }
+                let source = self.source.as_mut().expect("it runs");
                 let token = source.machine.token();
                 let Some(round) = source.machine.drained() else { return false };
                 self.conns.get_mut(&id).expect("it is up").send(Msg::Barrier { token, round });

@@ -16,6 +16,7 @@ mod receiver_flush;
 mod receiver_tasks;
 mod rules;
 mod run;
+mod scrub;
 mod source;
 mod source_lanes;
 mod store;

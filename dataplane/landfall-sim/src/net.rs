@@ -29,6 +29,10 @@ pub(crate) enum Msg {
     WantLeaves {
         disk: usize,
     },
+    WantReread {
+        disk: usize,
+        leaves: Range<u64>,
+    },
     Barrier {
         token: u64,
         round: u32,
@@ -46,6 +50,7 @@ pub(crate) enum Reply {
     Ack { durable: u64 },
     Units { disk: usize, first: u64, hashes: Vec<Hash> },
     Leaves { disk: usize, leaves: Vec<Option<Hash>> },
+    Reread { hashes: Vec<Vec<Hash>> },
     BarrierAck { token: u64, round: u32, roots: Vec<(Hash, bool)> },
     OwnAck { token: u64 },
     Stale { epoch: u32 },

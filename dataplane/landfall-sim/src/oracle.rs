@@ -51,8 +51,13 @@ impl World {
         let (ours, theirs) = (&self.source_disks[disk], &self.targets[disk]);
         let differs = |other: &std::collections::BTreeMap<u64, u64>| {
             let map = ours.visible_map();
-            let here = map.iter().find(|(sector, version)| other.get(sector) != Some(version));
-            let there = other.keys().find(|sector| !map.contains_key(sector));
+            let counts = |sector: u64| !self.excused(disk, sector);
+            let differs = |(sector, version): &(&u64, &u64)| {
+                other.get(*sector) != Some(*version) && counts(**sector)
+            };
+            let here = map.iter().find(differs);
+            let more = |sector: &&u64| !map.contains_key(*sector) && counts(**sector);
+            let there = other.keys().find(more);
             here.map(|(sector, _)| *sector).or(there.copied())
         };
         if let Some(sector) = differs(theirs.visible_map()) {
@@ -166,6 +171,9 @@ impl World {
         let Some(source) = &self.source else { return false };
         let up = matches!(&source.link, Link::Up(conns) if conns.len() > 1);
         let silent = self.conns.values().any(|conn| conn.silent);
-        up && !silent && self.guest.ops.is_empty() && source.books.iter().all(|book| book.clean())
+        up && !silent
+            && source.scrub_done()
+            && self.guest.ops.is_empty()
+            && source.books.iter().all(|book| book.clean())
     }
 }

@@ -14,6 +14,7 @@ use crate::oracle::unit_hash;
 use crate::receiver_flush::Flush;
 use crate::receiver_tasks::{Kind, Stage, Task};
 use crate::rules::Rule;
+use crate::scrub::chunk_hashes;
 use crate::store::{SECTOR, render};
 use crate::supers;
 use crate::world::World;
@@ -222,6 +223,13 @@ impl World {
                 let (first, hashes) = (units.start, units.map(hash).collect());
                 let conn = self.conns.get_mut(&id).expect("it is open");
                 conn.reply(Reply::Units { disk, first, hashes });
+            }
+            Msg::WantReread { disk, leaves } => {
+                let capacity = self.capacities[disk];
+                let read = |leaf| chunk_hashes(&self.targets[disk], leaf, capacity);
+                let hashes = leaves.map(read).collect();
+                let conn = self.conns.get_mut(&id).expect("it is open");
+                conn.reply(Reply::Reread { hashes });
             }
             Msg::WantLeaves { disk } => receiver.tasks.push_back(task(Kind::Leaves { disk })),
             Msg::Barrier { token, round } => {

@@ -40,6 +40,8 @@ pub enum Rule {
     TwoGranularitiesSource,
     /// 2G: the same, and the receiver lets units that are covered in part into its have-map.
     TwoGranularitiesReceiver,
+    /// Both sides are read again before a hand-over.
+    ScrubBeforeReady,
     /// Hand-over: HANDED_OFF is durable before OWN leaves.
     SealBeforeOwn,
     /// Hand-over: ACTIVE is durable before it is said.
@@ -50,7 +52,7 @@ pub enum Rule {
 
 impl Rule {
     /// All of them.
-    pub const ALL: [Rule; 21] = [
+    pub const ALL: [Rule; 22] = [
         Rule::I1IntentFirst,
         Rule::I1bClearFence,
         Rule::I2MarkAfterWrite,
@@ -69,6 +71,7 @@ impl Rule {
         Rule::I11CompareNewEpoch,
         Rule::TwoGranularitiesSource,
         Rule::TwoGranularitiesReceiver,
+        Rule::ScrubBeforeReady,
         Rule::SealBeforeOwn,
         Rule::ActiveBeforeAnswer,
         Rule::SealSurvivesRestart,

@@ -35,6 +35,10 @@ pub fn run(seed: u64, broken: Option<Rule>, log: bool) -> Outcome {
     let length = world.random.below(WILD_STEPS) + 200;
     go(&mut world, &mut steps, length, |_| false);
     rest(&mut world, &mut steps, "nothing arrives any more", World::at_rest);
+    // Both sides were read again: what rotted must be mended.
+    world.rotten.clear();
+    world.changes += 1;
+    world.check();
     let moves = !world.random.one_in(3);
     if moves && world.violation.is_none() {
         world.moving = true;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use landfall_core::handover::Handover;
 use landfall_core::inflight::Ticket;
+use landfall_core::scrub::Scrub;
 use landfall_core::sending::Window;
 use landfall_core::slot::SlotPair;
 use landfall_core::source::SourceDisk;
@@ -13,6 +14,7 @@ use landfall_core::{CHUNK, Extent};
 use crate::intents::Intents;
 use crate::net::Reply;
 use crate::rules::Rule;
+use crate::scrub::{Ask, new_scrubs};
 use crate::store::{SECTOR, render};
 use crate::supers::{self, SourceSuper};
 use crate::world::World;
@@ -87,6 +89,8 @@ pub(crate) struct Source {
     /// Disk whose seal is being stored, and whether it is written.
     pub(crate) sealing: Option<(usize, bool)>,
     pub(crate) hashing: Option<(usize, Hashing)>,
+    pub(crate) scrubs: Vec<Scrub>,
+    pub(crate) ask: Option<Ask>,
 }
 
 impl Source {
@@ -157,6 +161,8 @@ impl World {
             own_sent: false,
             sealing: None,
             hashing: None,
+            scrubs: new_scrubs(&self.capacities),
+            ask: None,
         });
         let suspects = |source: &Source| {
             source.intents.iter().map(|i| i.log.suspects().word(0)).collect::<Vec<u64>>()
@@ -286,6 +292,7 @@ impl World {
             *lane = Lane::Idle;
         }
         source.link = Link::Down;
+        source.abandon_ask();
         source.books.iter_mut().for_each(SourceDisk::connection_lost);
         source.machine.connection_lost(source.repairs > 0);
         source.repairs = 0;
@@ -315,6 +322,11 @@ impl World {
                 let source = self.source.as_mut().expect("it reads");
                 source.answers.push_back((disk, first, hashes));
             }
+            Reply::Reread { hashes } => {
+                if let Some(ask) = &mut self.source.as_mut().expect("it reads").ask {
+                    ask.theirs = Some(hashes);
+                }
+            }
             Reply::Leaves { disk, leaves } => self.leaves_came(disk, &leaves),
             Reply::BarrierAck { token, round, roots } => self.roots_came(token, round, &roots),
             Reply::OwnAck { token } => self.own_acknowledged(token),
@@ -328,6 +340,8 @@ impl World {
                     source.session = 0;
                     source.distrust = true;
                     source.books.iter_mut().for_each(SourceDisk::suspect_all);
+                    source.abandon_ask();
+                    source.scrubs.iter_mut().for_each(Scrub::reset);
                     source.stage = Stage::Starting(0, false);
                 }
                 self.connection_lost();

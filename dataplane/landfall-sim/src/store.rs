@@ -62,6 +62,13 @@ impl<S: Clone + PartialEq + Default> Store<S> {
         put(&mut self.visible, sector, value);
     }
 
+    /// The medium itself changes a sector.
+    pub fn rot(&mut self, sector: u64, value: S) {
+        self.cached.remove(&sector);
+        put(&mut self.durable, sector, value.clone());
+        put(&mut self.visible, sector, value);
+    }
+
     /// Makes a range read as holes.
     pub fn punch(&mut self, sectors: Range<u64>) {
         for sector in self.known(sectors) {

@@ -1,6 +1,6 @@
 //! Everything there is, and the scheduler's choice of the next step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::guest::Guest;
 use crate::net::Conn;
@@ -49,6 +49,8 @@ pub(crate) struct World {
     pub(crate) checked: u64,
     pub(crate) log: Option<Vec<String>>,
     pub(crate) violation: Option<String>,
+    /// Sectors of destination disks that rotted, until both sides were read again.
+    pub(crate) rotten: BTreeSet<(usize, u64)>,
 }
 
 /// Sizes that show several chunks, regions and pages, and a short last unit of odd sectors.
@@ -106,6 +108,7 @@ impl World {
             checked: u64::MAX,
             log: log.then(Vec::new),
             violation: None,
+            rotten: BTreeSet::new(),
         };
         world.fill();
         world
@@ -160,7 +163,7 @@ impl World {
         if !self.calm && self.random.below(1_000) < self.fault_rate {
             return self.fault();
         }
-        let did = match self.random.below(105) {
+        let did = match self.random.below(109) {
             0..8 => self.guest_begins(),
             8..24 => self.guest_goes_on(),
             24..29 => self.source_link(),
@@ -174,6 +177,7 @@ impl World {
             93..97 => self.receiver_tasks(),
             97 => self.control(),
             98 => self.write_back(),
+            99..103 => self.scrubs(),
             _ => self.intents(),
         };
         if did {
@@ -196,7 +200,7 @@ impl World {
     }
 
     fn fault(&mut self) -> bool {
-        let kind = self.random.below(13);
+        let kind = self.random.below(15);
         if self.fault_kinds >> kind & 1 == 0 {
             return false;
         }
@@ -213,6 +217,7 @@ impl World {
             8 | 9 => self.stop_receiver(true),
             10 => self.stop_source(true) | self.stop_receiver(true),
             11 => self.stop_source(false) | self.stop_receiver(false),
+            13 | 14 => self.rots(),
             _ => {
                 self.target_full = !self.target_full;
                 true
