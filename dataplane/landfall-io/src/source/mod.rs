@@ -35,6 +35,7 @@ mod repair;
 mod reread;
 mod restore;
 mod scrub;
+mod scrub_room;
 mod seal;
 mod session;
 mod sidecar;
