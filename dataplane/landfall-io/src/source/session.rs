@@ -403,7 +403,9 @@ fn open(
     let secured = Secured::connect(socket, tls, name).map_err(|error| match error.kind() {
         io::ErrorKind::InvalidData => Loss::new(
             "TLS_FAILED",
-            format!("The receiver's certificate or version does not fit: {error}"),
+            format!(
+                "The receiver's certificate or version does not fit, or the path changes bytes: {error}"
+            ),
         ),
         _ => error.into(),
     })?;
