@@ -375,6 +375,36 @@ export const errorCodes = {
     409,
     'Look at the present state of the migration.',
   ),
+  MEMBER_NOT_WAITING: entry(
+    'The member does not wait in the queue',
+    'permanent',
+    409,
+    'Only members that have not begun can be moved, held or removed; terminate the others.',
+  ),
+  GROUP_HELD: entry(
+    'A member holds the group up',
+    'permanent',
+    409,
+    'Decide about each member that failed or was terminated: wait for it, or go on without it.',
+  ),
+  GROUP_RETURNED: entry(
+    'The group’s final migration was given up and every member went back to its source',
+    'needs-operator',
+    409,
+    'Look at the member that is named, then start the final migration again.',
+  ),
+  ADMISSION_TOO_SMALL: entry(
+    'The migration needs more at once than the limits allow',
+    'permanent',
+    422,
+    'Make the group smaller, or raise the limits that are named.',
+  ),
+  WINDOW_PASSED: entry(
+    'The window for the final migration has passed',
+    'needs-operator',
+    409,
+    'Give it another window, or start the final migration by hand.',
+  ),
   ALREADY_ENDED: entry('The migration has ended', 'permanent', 409, 'Start a new one.'),
   SHADOW_VM_NO_ADDRESS: entry(
     'The shadow VM got no address',

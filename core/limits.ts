@@ -7,8 +7,10 @@ export const limits = {
   disksPerVmMax: 60,
   /** One request: 500 members keep a workflow's history far below 4,096 events. */
   vmsPerMigrationMax: 500,
-  /** Members of one independent migration that run at once. */
+  /** Members of one independent migration that run at once unless the user says otherwise. */
   independentConcurrency: 1,
+  /** More at once than one source cluster's hosts and one link carry is never faster. */
+  concurrencyMax: 100,
   /** Time a guest gets for its own shut-down before the policy decides. */
   shutDownTimeoutSeconds: 300,
   /** A shadow VM boots in seconds; a slow datastore and DHCP may take minutes. */

@@ -1,0 +1,80 @@
+/**
+ * When a final migration begins by itself: never, as soon as its objectives allow, or that and only within
+ * given hours. It judges; the workflow waits and asks again.
+ */
+import type { Objectives, Projection } from './projection.ts';
+
+export type FinalMode = 'manual' | 'auto' | 'window';
+
+/** Hours in which a final may begin. ISO 8601, UTC. */
+export interface FinalWindow {
+  readonly from: string;
+  readonly until: string;
+}
+
+export interface FinalPolicy {
+  readonly mode: FinalMode;
+  /** Used by mode `window` only. */
+  readonly windows: readonly FinalWindow[];
+}
+
+export const manualFinal: FinalPolicy = { mode: 'manual', windows: [] };
+export const autoFinal: FinalPolicy = { mode: 'auto', windows: [] };
+
+export type FinalDecision =
+  | { readonly begin: true }
+  | {
+      readonly begin: false;
+      /** Shown as what the migration waits for. */
+      readonly waitingFor: string;
+      /** When the answer may change by itself; null is when something is told. Milliseconds. */
+      readonly againInMs: number | null;
+      /** A person has to decide. */
+      readonly needsOperator: boolean;
+    };
+
+/** How long to wait for another projection. */
+const projectionEveryMs = 10_000;
+
+/** Whether a migration that is ready begins its final at `nowMs`. */
+export function decideFinal(
+  policy: FinalPolicy,
+  objectives: Objectives,
+  projection: Projection | null,
+  nowMs: number,
+): FinalDecision {
+  if (policy.mode === 'manual') return person('the final migration to be started');
+  const downtime = projection?.downtimeSeconds ?? null;
+  const { downtimeSecondsMax } = objectives;
+  if (downtimeSecondsMax !== null && downtime === null) return later('a projection of the downtime', projectionEveryMs);
+  if (downtimeSecondsMax !== null && downtime !== null && downtime > downtimeSecondsMax) {
+    const now = `now ${Math.ceil(downtime)} s`;
+    return later(`the projected downtime to fit ${downtimeSecondsMax} s (${now})`, projectionEveryMs);
+  }
+  if (policy.mode === 'auto') return { begin: true };
+  return decideWindow(policy.windows, (downtime ?? 0) * 1000, nowMs);
+}
+
+/** A stop that would reach beyond the end of its window is not begun in it. */
+function decideWindow(windows: readonly FinalWindow[], stopMs: number, nowMs: number): FinalDecision {
+  const ahead = windows
+    .map(({ from, until }) => ({ fromMs: Date.parse(from), untilMs: Date.parse(until) }))
+    .filter(({ untilMs }) => untilMs > nowMs)
+    .sort((a, b) => a.fromMs - b.fromMs);
+  if (ahead.some(({ fromMs, untilMs }) => fromMs <= nowMs && nowMs + stopMs <= untilMs)) return { begin: true };
+  const next = ahead.find(({ fromMs }) => fromMs > nowMs);
+  if (next !== undefined) {
+    return later(`the window that opens at ${new Date(next.fromMs).toISOString()}`, next.fromMs - nowMs);
+  }
+  const [open] = ahead;
+  if (open !== undefined) return later('the stop to fit into what is left of the window', projectionEveryMs);
+  return person('another window, or the final migration to be started: the last window has passed');
+}
+
+function later(waitingFor: string, againInMs: number): FinalDecision {
+  return { begin: false, waitingFor, againInMs, needsOperator: false };
+}
+
+function person(waitingFor: string): FinalDecision {
+  return { begin: false, waitingFor, againInMs: null, needsOperator: true };
+}
