@@ -3,7 +3,18 @@
  * never change. Every activity may run twice, also after its effect: it checks first, then acts. Undo
  * activities succeed when there is nothing to undo. Types only.
  */
-import type { Dials, FailureNote, Reason, State, Step } from '../core/index.ts';
+import type {
+  Dials,
+  FailureNote,
+  GroupMember,
+  MemberDecision,
+  Queue,
+  Reason,
+  Runbook,
+  State,
+  Step,
+  Tokens,
+} from '../core/index.ts';
 
 /** Every activity about one VM's migration names it first: interceptors log and report by it. */
 export interface VmRef {
@@ -15,7 +26,27 @@ export interface VmMigrationFacts {
   readonly vmName: string;
   readonly sourceSiteId: string;
   readonly destinationSiteId: string;
-  readonly autoFinal: boolean;
+  /** What it takes while it runs, and who goes first. */
+  readonly needs: Tokens;
+  readonly priority: number;
+  /** Whether the VM is powered on at the destination when its own final began by itself or by the rules. */
+  readonly powersOn: boolean;
+}
+
+export interface GroupFacts {
+  readonly members: readonly GroupMember[];
+  readonly needs: Readonly<Record<string, Tokens>>;
+  readonly priority: number;
+  readonly concurrency: number;
+  readonly runbook: Runbook;
+  /** What members that the runbook does not name get for their shut-down. */
+  readonly stopTimeoutSeconds: number;
+}
+
+export interface MigrationNote {
+  readonly migrationId: string;
+  readonly reason: Omit<Reason, 'since'> | null;
+  readonly waitingFor: string | null;
 }
 
 export interface PhaseNote extends VmRef {
@@ -32,8 +63,28 @@ export interface RecordsActivities {
   notePhase(input: PhaseNote): Promise<void>;
   /** Who asked for the final migration. */
   noteApproval(input: VmRef & { readonly approvedBy: string }): Promise<void>;
-  /** Ids of members in the order of the queue that have not ended. */
-  listQueue(input: { readonly migrationId: string }): Promise<readonly string[]>;
+  /** The members of an independent migration that have not ended, in order, with what was kept of the queue. */
+  readQueue(input: { readonly migrationId: string }): Promise<Queue>;
+  /** Keeps the order and what is held, for people. */
+  noteQueue(input: { readonly migrationId: string; readonly queue: Queue }): Promise<void>;
+  /** A group as it stands in the records. */
+  readGroup(input: { readonly migrationId: string }): Promise<GroupFacts>;
+  /** Why a whole migration is where it is. */
+  noteMigration(input: MigrationNote): Promise<void>;
+  /** The wish that replication stands still; the supervisor carries it out. */
+  notePaused(input: VmRef & { readonly paused: boolean }): Promise<void>;
+  noteDecision(input: VmRef & { readonly decision: MemberDecision | null }): Promise<void>;
+  /** What waiting claims wait for: by id of a VM's migration or a migration. */
+  noteAdmission(input: { readonly waiting: readonly WaitingClaim[] }): Promise<void>;
+  /** Of these claimants, the ones that have ended or are not there any more. */
+  findDeadClaims(input: { readonly ids: readonly string[] }): Promise<readonly string[]>;
+  /** Tokens of the installation. */
+  readCapacities(): Promise<Tokens>;
+}
+
+export interface WaitingClaim {
+  readonly id: string;
+  readonly waitingFor: string;
 }
 
 export interface VsphereActivities {
@@ -57,6 +108,8 @@ export interface VsphereActivities {
   requestGuestShutDown(input: VmRef): Promise<void>;
   /** Returns when the source VM is off. Throws SHUT_DOWN_TIMEOUT when the policy is to give up. */
   stopSourceVm(input: VmRef): Promise<void>;
+  /** Powers the source VM on again if it was running when its final migration stopped it. Never after the hand-over. */
+  restoreSourcePower(input: VmRef): Promise<void>;
   /** Takes the destination disks off the shadow VM and checks twice that their files are still there. */
   detachTargetDisks(input: VmRef): Promise<void>;
   /** Gives the disks the source's UUIDs and builds the VM around them, powered off. */
@@ -64,16 +117,18 @@ export interface VsphereActivities {
   copyNvram(input: VmRef): Promise<void>;
   powerOnFinalVm(input: VmRef): Promise<void>;
   /** Waits until the migrated guest reports itself; returns false when it did not in time. */
-  waitForFinalGuest(input: VmRef & { readonly timeoutSeconds: number }): Promise<boolean>;
+  waitForFinalGuest(
+    input: VmRef & { readonly timeoutSeconds: number; readonly until?: 'tools' | 'address' },
+  ): Promise<boolean>;
   /** Note and custom attribute on the source VM: it was migrated, leave it off. */
   markSourceVm(input: VmRef): Promise<void>;
 }
 
-/** Until when a supervisor follows the job. */
-export type SuperviseUntil = 'ready' | 'not-ready';
+/** Until when a supervisor follows the job: `final` is until the rules say that the final migration begins, or it is not ready. */
+export type SuperviseUntil = 'ready' | 'not-ready' | 'final';
 
 export interface SuperviseResult {
-  readonly outcome: 'ready' | 'not-ready' | 'detached' | 'aborted';
+  readonly outcome: 'ready' | 'not-ready' | 'final' | 'detached' | 'aborted';
   /** Why it was aborted. */
   readonly failure?: FailureNote;
 }

@@ -4,22 +4,38 @@
  * Workflow code imports the types only: the schemas check at the edges.
  */
 import { z } from 'zod';
-import type { Dials, Status, Step } from '../core/index.ts';
+import type {
+  Admission,
+  Dials,
+  FailureNote,
+  GroupMember,
+  MemberDecision,
+  PowerOnWait,
+  Queue,
+  QueueChange,
+  Status,
+  Step,
+  Tokens,
+} from '../core/index.ts';
 
 const id = (prefix: string) => z.string().startsWith(`${prefix}_`);
 
-/** What a run of vmMigration passes on when it continues as new. */
+/** What a run of vmMigration passes on when it continues as new: only while it replicates. */
 export interface VmMigrationCarry {
-  readonly version: 1;
+  readonly version: 2;
   /** The last step that was begun: everything up to it has to be undone on failure. */
   readonly reached: Step;
-  readonly autoFinal: boolean;
+  /** A final was cancelled from outside: only a person begins the next. */
+  readonly onlyByHand: boolean;
+  readonly paused: boolean;
 }
 
 export interface VmMigrationInput {
   readonly vmMigrationId: string;
-  /** Workflow that wants to know the end, by signal. */
+  /** Workflow that wants to know how it goes, by signal. */
   readonly parentWorkflowId?: string | undefined;
+  /** Whoever started it holds its tokens, and orders its final migration. */
+  readonly inGroup?: boolean | undefined;
   readonly carry?: VmMigrationCarry | undefined;
 }
 
@@ -27,13 +43,47 @@ export interface VmMigrationResult {
   readonly status: Extract<Status, 'Completed' | 'Terminated' | 'Failed' | 'Aborted'>;
 }
 
-export const independentMigrationInput = z.strictObject({ migrationId: id('mig') });
-export type IndependentMigrationInput = z.infer<typeof independentMigrationInput>;
+/** What a run of independentMigration passes on. */
+export interface QueueCarry {
+  readonly version: 1;
+  readonly queue: Queue;
+  readonly running: readonly string[];
+  readonly failed: readonly string[];
+  readonly ended: readonly (readonly [string, Status])[];
+  readonly terminated: OperatorCommand | null;
+}
 
-export interface IndependentMigrationResult {
+export interface IndependentMigrationInput {
+  readonly migrationId: string;
+  readonly carry?: QueueCarry | undefined;
+}
+
+/** What a run of groupMigration passes on: never in the middle of a final migration. */
+export interface GroupCarry {
+  readonly version: 1;
+  readonly admitted: boolean;
+  readonly paused: boolean;
+  readonly finals: number;
+  readonly started: readonly string[];
+  readonly standing: readonly string[];
+  readonly members: readonly GroupMember[];
+}
+
+export interface GroupMigrationInput {
+  readonly migrationId: string;
+  readonly carry?: GroupCarry | undefined;
+}
+
+/** How many members ended in which way. */
+export interface MigrationResult {
   readonly completed: number;
   readonly failed: number;
   readonly terminated: number;
+}
+
+/** What the admission workflow passes on. */
+export interface AdmissionInput {
+  readonly carry?: { readonly version: 1; readonly state: Admission; readonly arrived: number } | undefined;
 }
 
 export const clusterSetupInput = z.strictObject({ clusterId: id('cl') });
@@ -54,15 +104,66 @@ export const dials: z.ZodType<Dials> = z.strictObject({
 });
 
 /** Who gave an operator's command; ends up in the receipt. */
-export const operatorCommand = z.strictObject({ requestedBy: z.string().min(1).max(200) });
-export type OperatorCommand = z.infer<typeof operatorCommand>;
+export interface OperatorCommand {
+  readonly requestedBy: string;
+}
+
+/** A decision about a member that failed or was terminated. */
+export interface MemberDecisionCommand extends OperatorCommand {
+  readonly vmMigrationId: string;
+  readonly decision: MemberDecision;
+}
+
+export interface QueueCommand extends OperatorCommand {
+  readonly change: QueueChange;
+}
+
+/** A command that a migration passes on to its members; one whose phase does not allow it does nothing. */
+export interface MemberCommand extends OperatorCommand {
+  readonly kind: 'terminate' | 'pause' | 'resume' | 'shut-down-guest';
+}
 
 export interface CommandAccepted {
   readonly accepted: true;
 }
 
-/** A member tells the workflow that started it how it ended. */
-export interface MemberEnded {
+/** What a group tells a member in its final migration, in this order; `return` is possible until `hand-over`. */
+export interface FinalOrder {
+  /** Counts the group's attempts: an order of an earlier one is void. */
+  readonly finalId: number;
+  readonly order: 'stop' | 'freeze' | 'hand-over' | 'return' | 'power-on' | 'stay-off';
+  /** With `power-on`: what makes the member report `guest-up`. */
+  readonly waitFor?: PowerOnWait;
+  /** With `stop`: who asked for the final migration. */
+  readonly requestedBy?: string;
+}
+
+/** Where a member is. Those from `off` to `returned` answer an order and name its final. */
+export type MemberNews =
+  | { readonly what: 'ready' | 'not-ready' | 'retrying' }
+  | { readonly what: 'failed' | 'ended'; readonly status: Status }
+  | {
+      readonly what: 'off' | 'frozen' | 'handed-over' | 'built' | 'powered-on' | 'guest-up' | 'returned';
+      readonly finalId: number;
+    }
+  | { readonly what: 'cannot'; readonly finalId: number; readonly reason: FailureNote };
+
+export interface MemberReport {
   readonly vmMigrationId: string;
-  readonly status: Status;
+  readonly news: MemberNews;
+}
+
+/** A claim for tokens; `admitted` is signalled to the workflow that it names. */
+export interface TokenClaim {
+  /** Workflow id of the claimant. */
+  readonly id: string;
+  readonly needs: Tokens;
+  readonly priority: number;
+  readonly owner: string;
+}
+
+export interface TokenRelease {
+  readonly id: string;
+  /** All of it when absent. */
+  readonly part?: Tokens | undefined;
 }

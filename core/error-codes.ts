@@ -393,6 +393,18 @@ export const errorCodes = {
     409,
     'Look at the member that is named, then start the final migration again.',
   ),
+  RUNBOOK_STEP_FAILED: entry(
+    'A step of the runbook did not come to its end',
+    'needs-operator',
+    504,
+    'Look at the VMs that are named; power on by hand what the runbook left off.',
+  ),
+  OBJECTIVE_NOT_MET: entry(
+    'The final migration would miss an objective',
+    'permanent',
+    409,
+    'Wait until the projection fits, or say that it may begin anyway.',
+  ),
   ADMISSION_TOO_SMALL: entry(
     'The migration needs more at once than the limits allow',
     'permanent',

@@ -29,6 +29,18 @@ export const limits = {
   pageSizeMax: 200,
   /** Attempts of an activity before the workflow is told. 20 with back-off to 60 s is about 15 min. */
   activityAttemptsMax: 20,
+  /** A claim for tokens that was not granted is made again after this time, in case it was lost. */
+  claimAgainSeconds: 1800,
+  /** Wait before a claim is made again when the admission workflow was not there. */
+  claimLostSeconds: 5,
+  /** What waiting claims wait for is written for people at most so often. */
+  admissionNoteSeconds: 5,
+  /** How often claimants are looked at: who died without giving back is found after at most this time. */
+  admissionReconcileSeconds: 600,
+  /** A workflow begins with an empty history from here on, at its next safe point; the server suggests 4,096. */
+  historyEventsMax: 500,
+  /** The same for the admission workflow, which hears of every migration: renewing it costs one more run. */
+  admissionEventsMax: 2000,
   /** Wait between tries of a step that can only go forward. */
   forwardRetrySecondsMin: 5,
   forwardRetrySecondsMax: 60,

@@ -12,9 +12,9 @@ const runbook: Runbook = {
 
 describe('runbook', () => {
   it('M4 stops members in its order and the rest at the end', () => {
-    const members = shutDownSteps(runbook, ['web', 'db', 'cache', 'batch']).map((item) => item.members);
+    const members = shutDownSteps(runbook, ['web', 'db', 'cache', 'batch'], 60).map((item) => item.members);
     expect(members).toEqual([['web'], ['db', 'cache'], ['batch']]);
-    expect(shutDownSteps(emptyRunbook, ['a', 'b']).map((item) => item.members)).toEqual([['a', 'b']]);
+    expect(shutDownSteps(emptyRunbook, ['a', 'b'], 60).map((item) => item.members)).toEqual([['a', 'b']]);
   });
 
   it('M4 powers on whom it names, and leaves the rest off', () => {
@@ -24,7 +24,7 @@ describe('runbook', () => {
   });
 
   it('M4 leaves out members that do not take part', () => {
-    expect(shutDownSteps(runbook, ['cache']).map((item) => item.members)).toEqual([['cache']]);
+    expect(shutDownSteps(runbook, ['cache'], 60).map((item) => item.members)).toEqual([['cache']]);
     expect(powerOnSteps(runbook, ['web'])).toEqual([runbook.powerOn[1]]);
   });
 

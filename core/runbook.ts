@@ -2,8 +2,6 @@
  * The runbook of a group: in which order its VMs are shut down at the source and powered on at the
  * destination, and what is waited for in between. Data and its checks only; the workflow carries it out.
  */
-import { limits } from './limits.ts';
-
 /** What a power-on step waits for before the next one begins. */
 export const powerOnWaits = ['nothing', 'tools', 'address'] as const;
 export type PowerOnWait = (typeof powerOnWaits)[number];
@@ -56,16 +54,15 @@ export function checkRunbook(runbook: Runbook, members: readonly string[]): read
 }
 
 /** The steps of the shut-down; members that no step names stop together at the end. */
-export function shutDownSteps(runbook: Runbook, taking: readonly string[]): readonly RunbookStep[] {
+export function shutDownSteps(
+  runbook: Runbook,
+  taking: readonly string[],
+  timeoutSeconds: number,
+): readonly RunbookStep[] {
   const steps = onlyTaking(runbook.shutDown, taking);
   const rest = taking.filter((member) => !steps.some((step) => step.members.includes(member)));
   if (rest.length === 0) return steps;
-  const last = {
-    members: rest,
-    delaySeconds: 0,
-    timeoutSeconds: limits.shutDownTimeoutSeconds,
-    onFailure: 'stop',
-  } as const;
+  const last = { members: rest, delaySeconds: 0, timeoutSeconds, onFailure: 'stop' } as const;
   return [...steps, last];
 }
 

@@ -6,8 +6,13 @@ export const controlTaskQueue = 'control';
 export const workflowTypes = {
   vmMigration: 'vmMigration',
   independentMigration: 'independentMigration',
+  groupMigration: 'groupMigration',
+  admission: 'admission',
   clusterSetup: 'clusterSetup',
 } as const;
+
+/** The one workflow that gives out tokens. */
+export const admissionWorkflowId = 'admission';
 
 /** The workflow of a cluster's configuration: one at a time per cluster. */
 export function clusterSetupWorkflowId(siteId: string, clusterMoref: string): string {

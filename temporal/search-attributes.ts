@@ -10,4 +10,7 @@ export const migVm = defineSearchAttributeKey('MigVm', 'KEYWORD');
 export const migPhase = defineSearchAttributeKey('MigPhase', 'KEYWORD');
 export const migNeedsOperator = defineSearchAttributeKey('MigNeedsOperator', 'BOOL');
 
-export const searchAttributes = [migSite, migGroup, migVm, migPhase, migNeedsOperator] as const;
+/** What it waits for, in words of ours. */
+export const migWaitsFor = defineSearchAttributeKey('MigWaitsFor', 'KEYWORD');
+
+export const searchAttributes = [migSite, migGroup, migVm, migPhase, migNeedsOperator, migWaitsFor] as const;

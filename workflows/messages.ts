@@ -1,22 +1,52 @@
-/** Signals and updates of all workflows: what the API may send. Handlers stand in the workflows. */
+/** Signals and updates of all workflows: what may be sent to them. Handlers stand in the workflows. */
 import { defineSignal, defineUpdate } from '@temporalio/workflow';
-import type { CommandAccepted, MemberEnded, OperatorCommand } from '../contracts/workflows.ts';
-import type { Dials } from '../core/index.ts';
+import type {
+  CommandAccepted,
+  FinalOrder,
+  MemberCommand,
+  MemberDecisionCommand,
+  MemberReport,
+  OperatorCommand,
+  QueueCommand,
+  TokenClaim,
+  TokenRelease,
+} from '../contracts/workflows.ts';
+import type { Dials, Tokens } from '../core/index.ts';
 
 /** New dials; null follows the migration's again. In force within a second while it replicates. */
 export const changeSettings = defineSignal<[Dials | null]>('changeSettings');
 
-/** Begins the final migration. Refused with FINAL_NOT_READY, FINAL_UNDER_WAY or ALREADY_ENDED. */
+/** Begins the final migration of a VM or a group. Refused with FINAL_NOT_READY, FINAL_UNDER_WAY, GROUP_HELD or ALREADY_ENDED. */
 export const finalMigration = defineUpdate<CommandAccepted, [OperatorCommand]>('finalMigration');
 
-/** Ends the migration and undoes what it made. Refused with PHASE_DISALLOWS from the hand-over on, or ALREADY_ENDED. */
+/** Ends a migration and undoes what it made. Refused with PHASE_DISALLOWS from the hand-over on, or ALREADY_ENDED. */
 export const terminate = defineUpdate<CommandAccepted, [OperatorCommand]>('terminate');
 
-/** Asks the source guest to shut down; replication goes on. Refused with PHASE_DISALLOWS before it replicates and after. */
+/** Asks source guests to shut down; replication goes on. Refused with PHASE_DISALLOWS before it replicates and after. */
 export const shutDownGuest = defineUpdate<CommandAccepted, [OperatorCommand]>('shutDownGuest');
 
-/** From the migration's workflow to a member: terminate if your phase allows it. */
-export const terminateMember = defineSignal<[OperatorCommand]>('terminateMember');
+/** Replication stands still, no further step begins. Refused with PHASE_DISALLOWS when it does already, and in a final. */
+export const pause = defineUpdate<CommandAccepted, [OperatorCommand]>('pause');
+export const resume = defineUpdate<CommandAccepted, [OperatorCommand]>('resume');
 
-/** From a member to the migration's workflow. */
-export const memberEnded = defineSignal<[MemberEnded]>('memberEnded');
+/** Goes on from the step that failed. Refused with PHASE_DISALLOWS unless it has failed. */
+export const retry = defineUpdate<CommandAccepted, [OperatorCommand]>('retry');
+
+/** What becomes of a group's member that failed or was terminated. Refused with PHASE_DISALLOWS for any other. */
+export const decideMember = defineUpdate<CommandAccepted, [MemberDecisionCommand]>('decideMember');
+
+/** Changes a queue that runs. Refused with MEMBER_NOT_WAITING, INVALID_INPUT or PHASE_DISALLOWS. */
+export const changeQueue = defineUpdate<CommandAccepted, [QueueCommand]>('changeQueue');
+
+/** From a migration to its member. */
+export const memberCommand = defineSignal<[MemberCommand]>('memberCommand');
+export const finalOrder = defineSignal<[FinalOrder]>('finalOrder');
+
+/** From a member to its migration. */
+export const memberReport = defineSignal<[MemberReport]>('memberReport');
+
+/** To the admission workflow, and its answer. Both may come twice. */
+export const claimTokens = defineSignal<[TokenClaim]>('claimTokens');
+export const releaseTokens = defineSignal<[TokenRelease]>('releaseTokens');
+export const changeCapacities = defineSignal<[Tokens]>('changeCapacities');
+export const admitted = defineSignal('admitted');

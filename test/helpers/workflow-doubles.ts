@@ -7,9 +7,9 @@ import { fileURLToPath } from 'node:url';
 import { Context } from '@temporalio/activity';
 import { Client, Connection, type WorkflowHandle } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker, bundleWorkflowCode } from '@temporalio/worker';
-import type { AllActivities, PhaseNote } from '../../contracts/activities.ts';
-import { MigrationError, type ErrorCode } from '../../core/index.ts';
-import { toApplicationFailure } from '../../temporal/index.ts';
+import type { AllActivities, MigrationNote, PhaseNote, WaitingClaim } from '../../contracts/activities.ts';
+import { MigrationError, emptyRunbook, type ErrorCode, type Runbook, type Tokens } from '../../core/index.ts';
+import { admissionWorkflowId, toApplicationFailure, workflowTypes } from '../../temporal/index.ts';
 
 type Name = keyof AllActivities;
 
@@ -27,8 +27,18 @@ export interface Doubles {
   /** What the effects made and no undo has removed. */
   readonly exists: Set<string>;
   readonly dials: unknown[];
-  facts: { autoFinal: boolean };
+  facts: { powersOn: boolean };
   queue: readonly string[];
+  /** Members that run at once in a queue or a group. */
+  concurrency: number;
+  runbook: Runbook;
+  capacities: Tokens;
+  /** What each claims. */
+  needs: Tokens;
+  readonly paused: boolean[];
+  /** What people were told that claims wait for. */
+  readonly admission: (readonly WaitingClaim[])[];
+  readonly migrationNotes: MigrationNote[];
   /** While false, supervisors do not report readiness. */
   ready: boolean;
   /** Calls of this name wait until the returned function is called. */
@@ -67,8 +77,15 @@ export function makeDoubles(): Doubles {
     phases: [],
     exists: new Set(),
     dials: [],
-    facts: { autoFinal: true },
+    facts: { powersOn: true },
     queue: [],
+    concurrency: 1,
+    runbook: emptyRunbook,
+    capacities: {},
+    needs: { total: 1 },
+    paused: [],
+    admission: [],
+    migrationNotes: [],
     ready: true,
     hold(name) {
       let release = (): void => undefined;
@@ -102,11 +119,28 @@ export function makeDoubles(): Doubles {
       vmName: 'app-01',
       sourceSiteId: 'site_a',
       destinationSiteId: 'site_b',
-      autoFinal: doubles.facts.autoFinal,
+      needs: doubles.needs,
+      priority: 3,
+      powersOn: doubles.facts.powersOn,
     }),
     notePhase: async (note) => void doubles.phases.push(note),
     noteApproval: async () => undefined,
-    listQueue: async () => doubles.queue,
+    readQueue: async () => ({ waiting: doubles.queue, held: [], paused: false, concurrency: doubles.concurrency }),
+    noteQueue: async () => undefined,
+    readGroup: async () => ({
+      members: doubles.queue.map((id) => ({ id, name: id.slice(-4), status: 'Queued', decision: null }) as const),
+      needs: Object.fromEntries(doubles.queue.map((id) => [id, doubles.needs])),
+      priority: 3,
+      concurrency: doubles.concurrency,
+      runbook: doubles.runbook,
+      stopTimeoutSeconds: 5,
+    }),
+    noteMigration: async (note) => void doubles.migrationNotes.push(note),
+    notePaused: async ({ paused }) => void doubles.paused.push(paused),
+    noteDecision: async () => undefined,
+    noteAdmission: async ({ waiting }) => void doubles.admission.push(waiting),
+    findDeadClaims: async () => [],
+    readCapacities: async () => doubles.capacities,
     waitForFinalGuest: () => effect('waitForFinalGuest', true),
     takeToken: () => effect('takeToken', 7),
     changeDials: async ({ dials }) => {
@@ -117,11 +151,13 @@ export function makeDoubles(): Doubles {
     finishClusterSetup: async ({ failure }) => effect('finishClusterSetup', void doubles.dials.push(failure)),
     superviseReplication: async ({ until }) => {
       await effect('superviseReplication', undefined);
-      while ((until === 'ready') !== doubles.ready) {
+      for (;;) {
+        if (until === 'ready' && doubles.ready) return { outcome: 'ready' };
+        if (until !== 'ready' && !doubles.ready) return { outcome: 'not-ready' };
+        if (until === 'final' && doubles.facts.powersOn) return { outcome: 'final' };
         Context.current().heartbeat();
         await Context.current().sleep(20);
       }
-      return { outcome: until };
     },
   } satisfies Partial<AllActivities>);
   return doubles;
@@ -141,6 +177,7 @@ const simpleNames: readonly Name[] = [
   'detachStoragePolicy',
   'requestGuestShutDown',
   'stopSourceVm',
+  'restoreSourcePower',
   'detachTargetDisks',
   'createFinalVm',
   'copyNvram',
@@ -167,6 +204,7 @@ export interface WorkflowBench {
 }
 
 export interface RunningBench {
+  readonly client: Client;
   start(workflowType: string, input: object, workflowId?: string): Promise<WorkflowHandle>;
 }
 
@@ -183,15 +221,22 @@ export async function openBench(address: string): Promise<WorkflowBench> {
       const { activities } = doubles;
       const options = { connection: native, taskQueue, workflowBundle, activities, maxHeartbeatThrottleInterval: 20 };
       const worker = await Worker.create(options);
+      const admission = await client.workflow.start(workflowTypes.admission, {
+        taskQueue,
+        workflowId: admissionWorkflowId,
+        workflowIdConflictPolicy: 'TERMINATE_EXISTING',
+        args: [{}],
+      });
       return worker.runUntil(
         work({
+          client,
           start: (workflowType, input, workflowId = `vmm_${randomUUID()}`) =>
             client.workflow.start(workflowType, {
               taskQueue,
               workflowId,
               args: [{ vmMigrationId: workflowId, ...input }],
             }),
-        }),
+        }).finally(() => admission.terminate()),
       );
     },
     async close() {

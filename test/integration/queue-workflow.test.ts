@@ -2,7 +2,9 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { testTemporalAddress } from '../../tools/test-temporal.ts';
-import { terminate } from '../../workflows/messages.ts';
+import type { QueueChange } from '../../core/index.ts';
+import { refusalOf } from '../../temporal/client.ts';
+import { changeQueue, terminate } from '../../workflows/messages.ts';
 import { makeDoubles, openBench, until, type Doubles, type WorkflowBench } from '../helpers/workflow-doubles.ts';
 
 let bench: WorkflowBench;
@@ -16,6 +18,13 @@ function queueOf(doubles: Doubles, length: number): readonly string[] {
   doubles.queue = members;
   return members;
 }
+async function refused(command: Promise<unknown>): Promise<string | undefined> {
+  return command.then(
+    () => undefined,
+    (error: unknown) => refusalOf(error)?.code,
+  );
+}
+const by = { requestedBy: 'tok_test' };
 const endsOf = (doubles: Doubles) =>
   doubles.phases.filter(({ step }) => step === 'ended').map(({ vmMigrationId, state }) => [vmMigrationId, state]);
 
@@ -29,15 +38,17 @@ describe('independentMigration', () => {
       return createTargetDisks(input);
     };
     const migrationId = `mig_${randomUUID()}`;
-    const result = await bench.run(doubles, async ({ start }) => {
+    const result = await bench.run(doubles, async ({ start, client }) => {
       const handle = await start('independentMigration', { migrationId }, migrationId);
+      await until('the ends', () => endsOf(doubles).length === 2);
+      await client.workflow.getHandle(members[1] ?? '').executeUpdate(terminate, { args: [by] });
       return handle.result() as Promise<unknown>;
     });
-    expect(result).toEqual({ completed: 2, failed: 1, terminated: 0 });
+    expect(result).toEqual({ completed: 2, failed: 0, terminated: 1 });
     expect(endsOf(doubles)).toEqual([
       [members[0], 'Job complete'],
-      [members[1], 'Failed'],
       [members[2], 'Job complete'],
+      [members[1], 'Terminated'],
     ]);
     const began = doubles.phases.findIndex(({ vmMigrationId }) => vmMigrationId === members[1]);
     const ended = doubles.phases.findIndex(
@@ -54,12 +65,44 @@ describe('independentMigration', () => {
     const result = await bench.run(doubles, async ({ start }) => {
       const handle = await start('independentMigration', { migrationId }, migrationId);
       await until('replication', () => doubles.phases.at(-1)?.step === 'replicate');
-      await handle.executeUpdate(terminate, { args: [{ requestedBy: 'tok_test' }] });
+      await handle.executeUpdate(terminate, { args: [by] });
       return handle.result() as Promise<unknown>;
     });
     expect(result).toEqual({ completed: 0, failed: 0, terminated: 3 });
-    expect(endsOf(doubles)).toEqual(members.map((id) => [id, 'Terminated']));
+    expect(
+      endsOf(doubles)
+        .map(([id]) => id)
+        .sort(),
+    ).toEqual([...members].sort());
+    expect(new Set(endsOf(doubles).map(([, state]) => state))).toEqual(new Set(['Terminated']));
     expect([...doubles.exists]).toEqual([]);
+  });
+
+  it('M5 the order is changed, members are held and removed, and more run at once, while it runs', async () => {
+    const doubles = makeDoubles();
+    const [a = '', b = '', c = '', d = ''] = queueOf(doubles, 4);
+    const release = doubles.hold('ensureAgentIso');
+    const migrationId = `mig_${randomUUID()}`;
+    const result = await bench.run(doubles, async ({ start }) => {
+      const handle = await start('independentMigration', { migrationId }, migrationId);
+      await until('the first', () => doubles.phases.some(({ vmMigrationId }) => vmMigrationId === a));
+      const change = (wanted: QueueChange) => handle.executeUpdate(changeQueue, { args: [{ ...by, change: wanted }] });
+      await change({ kind: 'move', id: d, before: b });
+      await change({ kind: 'hold', id: b });
+      await change({ kind: 'remove', id: c });
+      expect(await refused(change({ kind: 'hold', id: a }))).toBe('MEMBER_NOT_WAITING');
+      release();
+      await until('the ends', () => endsOf(doubles).length === 3);
+      await change({ kind: 'let-go', id: b });
+      return handle.result() as Promise<unknown>;
+    });
+    expect(result).toEqual({ completed: 3, failed: 0, terminated: 1 });
+    expect(endsOf(doubles)).toEqual([
+      [c, 'Terminated'],
+      [a, 'Job complete'],
+      [d, 'Job complete'],
+      [b, 'Job complete'],
+    ]);
   });
 });
 

@@ -5,7 +5,15 @@ import type { AllActivities } from '../../contracts/activities.ts';
 import type { VmMigrationResult } from '../../contracts/workflows.ts';
 import { refusalOf } from '../../temporal/client.ts';
 import { testTemporalAddress } from '../../tools/test-temporal.ts';
-import { changeSettings, finalMigration, shutDownGuest, terminate } from '../../workflows/messages.ts';
+import {
+  changeSettings,
+  finalMigration,
+  pause,
+  resume,
+  retry,
+  shutDownGuest,
+  terminate,
+} from '../../workflows/messages.ts';
 import { makeDoubles, openBench, until, type Doubles, type WorkflowBench } from '../helpers/workflow-doubles.ts';
 
 let bench: WorkflowBench;
@@ -67,6 +75,7 @@ describe('vmMigration', () => {
     const expected: (keyof AllActivities)[] = [
       ...preparing,
       'superviseReplication',
+      'superviseReplication',
       'stopSourceVm',
       'takeToken',
       'freezeReplication',
@@ -79,7 +88,7 @@ describe('vmMigration', () => {
 
   it('M5 manual final waits for the command and leaves the destination off', async () => {
     const doubles = makeDoubles();
-    doubles.facts.autoFinal = false;
+    doubles.facts.powersOn = false;
     doubles.ready = false;
     const result = await migrate(doubles, async (handle) => {
       await until('replication', inStep(doubles, 'replicate'));
@@ -97,7 +106,7 @@ describe('vmMigration', () => {
 
   it('goes back to replicating when readiness is lost, and on when it is there again', async () => {
     const doubles = makeDoubles();
-    doubles.facts.autoFinal = false;
+    doubles.facts.powersOn = false;
     const result = await migrate(doubles, async (handle) => {
       await until('readiness', inStep(doubles, 'ready'));
       doubles.ready = false;
@@ -109,12 +118,67 @@ describe('vmMigration', () => {
     expect(result.status).toBe('Completed');
   });
 
-  it.each(preparing)('unwinds everything when %s fails for good', async (name) => {
+  it.each(preparing)('M6 stands still when %s fails for good, and undoes everything on terminate', async (name) => {
     const doubles = makeDoubles();
     doubles.fail(name, 'VSPHERE_NO_SPACE', { afterEffect: true });
-    expect(await migrate(doubles, undisturbed)).toEqual({ status: 'Failed' });
+    const result = await migrate(doubles, async (handle) => {
+      await until('the failure', () => lastPhase(doubles)?.state === 'Failed');
+      expect(lastPhase(doubles)).toMatchObject({ failure: { code: 'VSPHERE_NO_SPACE' } });
+      await handle.executeUpdate(terminate, { args: [by] });
+    });
+    expect(result).toEqual({ status: 'Terminated' });
     expect([...doubles.exists]).toEqual([]);
-    expect(lastPhase(doubles)).toMatchObject({ step: 'ended', state: 'Failed', failure: { code: 'VSPHERE_NO_SPACE' } });
+  });
+
+  it.each([...preparing, 'superviseReplication', 'stopSourceVm', 'freezeReplication'] as const)(
+    'M6 goes on from %s when it is retried, and does nothing before it again',
+    async (name) => {
+      const doubles = makeDoubles();
+      doubles.fail(name, 'VSPHERE_NO_SPACE');
+      const result = await migrate(doubles, async (handle) => {
+        expect(await refused(handle.executeUpdate(retry, { args: [by] }))).toBe('PHASE_DISALLOWS');
+        await until('the failure', () => lastPhase(doubles)?.state === 'Failed');
+        await handle.executeUpdate(retry, { args: [by] });
+      });
+      expect(result.status).toBe('Completed');
+      for (const step of preparing) expect(doubles.calls.filter((call) => call === step)).toHaveLength(1);
+      expect([...doubles.exists]).toEqual([]);
+    },
+  );
+
+  it('M6 pause holds the next step and replication, resume goes on', async () => {
+    const doubles = makeDoubles();
+    const release = doubles.hold('createTargetDisks');
+    const result = await migrate(doubles, async (handle) => {
+      await until('the step', inStep(doubles, 'targetDisks'));
+      await handle.executeUpdate(pause, { args: [by] });
+      expect(await refused(handle.executeUpdate(pause, { args: [by] }))).toBe('PHASE_DISALLOWS');
+      release();
+      await until('the pause', () => lastPhase(doubles)?.reason?.code === 'PAUSED');
+      expect(doubles.calls).not.toContain('uploadConfigurationIso');
+      await handle.executeUpdate(resume, { args: [by] });
+      expect(await refused(handle.executeUpdate(resume, { args: [by] }))).toMatch(/PHASE_DISALLOWS|ENDED/);
+    });
+    expect(result.status).toBe('Completed');
+    expect(doubles.paused).toEqual([true, false]);
+  });
+
+  it('B6 waits for its turn when there are no tokens, and says so', async () => {
+    const doubles = makeDoubles();
+    doubles.capacities = { total: 1 };
+    await bench.run(doubles, async ({ start }) => {
+      const release = doubles.hold('ensureAgentIso');
+      const first = await start('vmMigration', {});
+      await until('the first', inStep(doubles, 'agentIso'));
+      const second = await start('vmMigration', {});
+      await until('the line', () => doubles.admission.flat().some(({ id }) => id === second.workflowId));
+      expect(doubles.admission.at(-1)).toEqual([
+        { id: second.workflowId, waitingFor: 'total: 1 of 1 in use, next in line' },
+      ]);
+      release();
+      await Promise.all([first.result(), second.result()]);
+    });
+    expect([...doubles.exists]).toEqual([]);
   });
 
   it('completes when every step has to be done twice', async () => {
@@ -175,9 +239,10 @@ describe('vmMigration', () => {
       expect([...doubles.exists].sort()).toEqual(['agent', 'disks', 'folder', 'job', 'policy', 'vm']);
       await handle.executeUpdate(terminate, { args: [by] });
     });
-    expect(result.status).toBe('Failed');
+    expect(result.status).toBe('Terminated');
     expect([...doubles.exists]).toEqual([]);
     expect(doubles.calls).not.toContain('handOver');
+    expect(doubles.calls).toContain('restoreSourcePower');
   });
 
   it.each([

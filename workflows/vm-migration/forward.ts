@@ -3,49 +3,71 @@
  * that fails is shown with its reason and tried again until it works.
  */
 import { log, sleep } from '@temporalio/workflow';
-import { limits, type ErrorCode } from '../../core/index.ts';
+import { limits, type ErrorCode, type PowerOnWait } from '../../core/index.ts';
 import { hasFailureCode, noteOf } from '../../temporal/index.ts';
+import { orderToPowerOn } from './final-in-group.ts';
 import { tireless } from './proxies.ts';
 import { giveUpFinal } from './replicate.ts';
+import { report } from './report.ts';
 import { enter, type Run } from './run.ts';
-import { forwardSteps } from './steps.ts';
+import { buildingSteps, closingSteps, powerOnStep, type ForwardStep } from './steps.ts';
 
 /** What ends a hand-over before anything was handed over. */
 const cancelled: readonly ErrorCode[] = ['FREEZE_CANCELLED', 'SOURCE_STORAGE_FAILED'];
 
 /** Returns false when the source was powered on before the hand-over: it stays the owner. */
 export async function handOver(run: Run, token: number): Promise<boolean> {
+  const finalId = run.order?.finalId ?? 0;
   const noted = enter(run, 'handOver');
   try {
     await persist(run, () => tireless.handOver({ ...run.ref, token }), cancelled);
     await noted;
+    await report(run, { what: 'handed-over', finalId });
     return true;
   } catch (error) {
     await noted;
     await tireless.unfreezeReplication({ ...run.ref, token });
+    await report(run, { what: 'cannot', finalId, reason: noteOf(error) });
+    run.order = null;
     giveUpFinal(run, error);
     return false;
   }
 }
 
 export async function goForward(run: Run): Promise<void> {
-  const powerOn = run.autoFinal;
-  let guest: Promise<unknown> = Promise.resolve();
-  for (const row of forwardSteps) {
-    if (row.onlyWithPowerOn === true && !powerOn) continue;
-    // The guest stands still: the note for people must not cost it time.
-    await Promise.all([enter(run, row.step), persist(run, () => row.run(run.ref))]);
-    if (row.step === 'powerOn') guest = waitForGuest(run);
-  }
+  for (const row of buildingSteps) await goStep(run, row);
+  const guest = await powerOn(run);
+  for (const row of closingSteps) await goStep(run, row);
   await guest;
 }
 
+/** The guest stands still: the note for people must not cost it time. */
+async function goStep(run: Run, row: ForwardStep): Promise<void> {
+  await Promise.all([enter(run, row.step), persist(run, () => row.run(run.ref))]);
+}
+
+/** Returns what goes on beside the rest: the wait for the guest that was started, if it was. */
+async function powerOn(run: Run): Promise<Promise<unknown>> {
+  if (run.input.inGroup !== true) {
+    if (run.onlyByHand || run.facts?.powersOn !== true) return Promise.resolve();
+    await goStep(run, powerOnStep);
+    return waitForGuest(run, 'tools');
+  }
+  const { order, waitFor = 'nothing', finalId } = await orderToPowerOn(run);
+  if (order !== 'power-on') return Promise.resolve();
+  await goStep(run, powerOnStep);
+  await report(run, { what: 'powered-on', finalId });
+  return waitForGuest(run, waitFor).then((up) => (up ? report(run, { what: 'guest-up', finalId }) : undefined));
+}
+
 /** The guest's own report only completes the figures: the migration does not fail for the lack of it. */
-async function waitForGuest(run: Run): Promise<void> {
+async function waitForGuest(run: Run, waitFor: PowerOnWait): Promise<boolean> {
+  const until = waitFor === 'address' ? 'address' : 'tools';
   try {
-    await tireless.waitForFinalGuest({ ...run.ref, timeoutSeconds: limits.guestReadyTimeoutSeconds });
+    return await tireless.waitForFinalGuest({ ...run.ref, timeoutSeconds: limits.guestReadyTimeoutSeconds, until });
   } catch (error) {
     log.warn('The migrated guest was not seen', { code: noteOf(error).code });
+    return false;
   }
 }
 
@@ -58,7 +80,7 @@ async function persist(run: Run, work: () => Promise<void>, except: readonly Err
     } catch (error) {
       if (hasFailureCode(error, ...except)) throw error;
       const reason = noteOf(error);
-      await enter(run, run.step, { reason, waitingFor: `another try: ${reason.message}` });
+      await enter(run, run.step, { reason, waitingFor: `another try: ${reason.message}`, needsOperator: true });
       await sleep(waitSeconds * 1000);
       waitSeconds = Math.min(waitSeconds * 2, limits.forwardRetrySecondsMax);
     }

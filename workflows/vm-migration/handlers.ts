@@ -3,40 +3,85 @@
  * when the phase does not allow it. A refused command leaves no trace in the history.
  */
 import { isCancellation, log, setHandler } from '@temporalio/workflow';
-import type { CommandAccepted, OperatorCommand } from '../../contracts/workflows.ts';
+import type { CommandAccepted, FinalOrder, MemberCommand, OperatorCommand } from '../../contracts/workflows.ts';
 import type { Dials } from '../../core/index.ts';
 import { refusal } from '../../temporal/index.ts';
-import { changeSettings, finalMigration, shutDownGuest, terminate, terminateMember } from '../messages.ts';
+import {
+  admitted,
+  changeSettings,
+  finalMigration,
+  finalOrder,
+  memberCommand,
+  pause,
+  resume,
+  retry,
+  shutDownGuest,
+  terminate,
+} from '../messages.ts';
 import { commands, records } from './proxies.ts';
 import type { Run } from './run.ts';
 
 const accepted: CommandAccepted = { accepted: true };
 
+/** What a command does, and when it is refused. */
+interface Command {
+  readonly refuse: (run: Run) => void;
+  readonly carryOut: (run: Run, command: OperatorCommand) => Promise<void> | void;
+}
+
+const ending: Command = { refuse: refuseTermination, carryOut: beginTermination };
+const shuttingDown: Command = {
+  refuse: refuseShutDown,
+  carryOut: (run) => commands.requestGuestShutDown(run.ref),
+};
+const pausing: Command = { refuse: refusePause, carryOut: (run) => setPaused(run, true) };
+const resuming: Command = { refuse: refuseResume, carryOut: (run) => setPaused(run, false) };
+
 export function registerHandlers(run: Run): void {
   setHandler(changeSettings, makeDialHandler(run));
-  setHandler(
-    finalMigration,
-    async (command: OperatorCommand) => {
-      run.finalRequested = true;
-      await records.noteApproval({ ...run.ref, approvedBy: command.requestedBy });
+  for (const [definition, command] of [
+    [finalMigration, { refuse: refuseFinal, carryOut: beginFinal }],
+    [terminate, ending],
+    [shutDownGuest, shuttingDown],
+    [pause, pausing],
+    [resume, resuming],
+    [retry, { refuse: refuseRetry, carryOut: beginRetry }],
+  ] as const) {
+    const handler = async (given: OperatorCommand): Promise<CommandAccepted> => {
+      await command.carryOut(run, given);
       return accepted;
-    },
-    { validator: (_command: OperatorCommand) => refuseFinal(run) },
-  );
-  setHandler(terminate, (_command: OperatorCommand) => beginTermination(run), {
-    validator: (_command: OperatorCommand) => refuseTermination(run),
+    };
+    setHandler(definition, handler, { validator: (_given: OperatorCommand) => command.refuse(run) });
+  }
+  setHandler(memberCommand, (given) => obeyMigration(run, given));
+  setHandler(finalOrder, (order) => takeOrder(run, order));
+  setHandler(admitted, () => {
+    run.admitted = true;
   });
-  setHandler(terminateMember, (_command: OperatorCommand) => {
-    if (!run.ended && !run.handingOver && !run.terminateRequested) beginTermination(run);
-  });
-  setHandler(
-    shutDownGuest,
-    async (_command: OperatorCommand) => {
-      await commands.requestGuestShutDown(run.ref);
-      return accepted;
-    },
-    { validator: (_command: OperatorCommand) => refuseShutDown(run) },
-  );
+}
+
+const ofMigration: Readonly<Record<MemberCommand['kind'], Command>> = {
+  terminate: ending,
+  pause: pausing,
+  resume: resuming,
+  'shut-down-guest': shuttingDown,
+};
+
+/** What the whole migration was told; a member whose phase does not allow it goes on as it was. */
+async function obeyMigration(run: Run, given: MemberCommand): Promise<void> {
+  const command = ofMigration[given.kind];
+  try {
+    command.refuse(run);
+  } catch {
+    log.info('The phase does not allow what the migration was told', { kind: given.kind, step: run.step });
+    return;
+  }
+  await command.carryOut(run, given);
+}
+
+/** Orders of one final come in order; one of an earlier final is void. */
+function takeOrder(run: Run, order: FinalOrder): void {
+  if (order.finalId >= (run.order?.finalId ?? 0)) run.order = order;
 }
 
 /** The newest wish wins; while one call is under way the next waits, so that they cannot overtake each other. */
@@ -62,18 +107,35 @@ function makeDialHandler(run: Run): (dials: Dials | null) => Promise<void> {
   };
 }
 
-function beginTermination(run: Run): CommandAccepted {
+async function beginFinal(run: Run, command: OperatorCommand): Promise<void> {
+  run.finalRequested = true;
+  await records.noteApproval({ ...run.ref, approvedBy: command.requestedBy });
+}
+
+function beginTermination(run: Run): void {
   run.terminateRequested = true;
   run.cancel();
-  return accepted;
+}
+
+function beginRetry(run: Run): void {
+  run.retryRequested = true;
+}
+
+/** The flag first: what the records say is carried out by the supervisor, the steps look at the flag. */
+async function setPaused(run: Run, paused: boolean): Promise<void> {
+  run.paused = paused;
+  await records.notePaused({ ...run.ref, paused });
 }
 
 function refuseFinal(run: Run): void {
   refuseEnded(run);
+  if (run.input.inGroup === true) {
+    throw refusal('PHASE_DISALLOWS', 'A member of a group is migrated with its group; give the command to that');
+  }
   if (run.finalRequested || run.finalUnderWay || run.handingOver) {
     throw refusal('FINAL_UNDER_WAY', 'The final migration was started already');
   }
-  if (run.terminateRequested) throw refusal('PHASE_DISALLOWS', 'The migration is being terminated');
+  refuseTerminating(run);
   if (!run.ready) throw refusal('FINAL_NOT_READY', `Not ready for the final migration yet (step ${run.step})`);
 }
 
@@ -88,9 +150,34 @@ function refuseTermination(run: Run): void {
 function refuseShutDown(run: Run): void {
   refuseEnded(run);
   const replicating = run.step === 'replicate' || run.step === 'ready';
-  if (!replicating || run.finalUnderWay || run.terminateRequested) {
+  if (!replicating || run.finalUnderWay || run.terminateRequested || run.failed !== null) {
     throw refusal('PHASE_DISALLOWS', `The guest cannot be shut down by us in step ${run.step}`);
   }
+}
+
+function refusePause(run: Run): void {
+  refuseEnded(run);
+  refuseTerminating(run);
+  if (run.finalUnderWay || run.handingOver) throw refusal('FINAL_UNDER_WAY', 'A final migration cannot be paused');
+  if (run.failed !== null) throw refusal('PHASE_DISALLOWS', 'It has failed and stands still already');
+  if (run.paused) throw refusal('PHASE_DISALLOWS', 'It is paused already');
+}
+
+function refuseResume(run: Run): void {
+  refuseEnded(run);
+  if (!run.paused) throw refusal('PHASE_DISALLOWS', 'It is not paused');
+}
+
+function refuseRetry(run: Run): void {
+  refuseEnded(run);
+  refuseTerminating(run);
+  if (run.failed === null || run.retryRequested) {
+    throw refusal('PHASE_DISALLOWS', `It has not failed (step ${run.step})`);
+  }
+}
+
+function refuseTerminating(run: Run): void {
+  if (run.terminateRequested) throw refusal('PHASE_DISALLOWS', 'The migration is being terminated');
 }
 
 function refuseEnded(run: Run): void {

@@ -3,32 +3,25 @@
  * workflow id is the id of its record. Start reading here, then `steps.ts`. It must hold no business data:
  * activities read the records.
  */
-import { CancellationScope, ContinueAsNew, getExternalWorkflowHandle, log } from '@temporalio/workflow';
+import { CancellationScope, ContinueAsNew } from '@temporalio/workflow';
 import type { VmMigrationInput, VmMigrationResult } from '../../contracts/workflows.ts';
-import { errorCodes, type FailureNote } from '../../core/index.ts';
-import { hasFailureCode, noteOf } from '../../temporal/index.ts';
-import { memberEnded } from '../messages.ts';
+import { giveBack, waitForAdmission } from './admission.ts';
+import { endEarly, endStatusOf, holdFailed } from './failure.ts';
 import { goForward, handOver } from './forward.ts';
 import { registerHandlers } from './handlers.ts';
 import { records } from './proxies.ts';
 import { replicateUntilFrozen } from './replicate.ts';
-import { cancellable, enter, label, startRun, type Run } from './run.ts';
+import { report } from './report.ts';
+import { cancellable, enter, holdWhilePaused, label, startRun, type Run } from './run.ts';
 import { preparingSteps } from './steps.ts';
-import { endStatusOf, keepEvidence, unwind } from './unwind.ts';
 
 export async function vmMigration(input: VmMigrationInput): Promise<VmMigrationResult> {
   const run = startRun(input);
   registerHandlers(run);
   try {
     await begin(run);
-    for (;;) {
-      const token = await cancellable(run, async () => {
-        await prepare(run);
-        return replicateUntilFrozen(run);
-      });
-      run.handingOver = true;
-      if (await CancellationScope.nonCancellable(() => handOver(run, token))) break;
-      run.handingOver = false;
+    while (!(await reachDestination(run))) {
+      // Failed, and a person wants it to go on.
     }
     await CancellationScope.nonCancellable(() => complete(run));
     return { status: 'Completed' };
@@ -40,18 +33,40 @@ export async function vmMigration(input: VmMigrationInput): Promise<VmMigrationR
 
 async function begin(run: Run): Promise<void> {
   run.facts = await records.readVmMigration(run.ref);
-  if (run.input.carry === undefined) run.autoFinal = run.facts.autoFinal;
   label(run.facts);
+  const carried = preparingSteps.findIndex((row) => row.step === run.input.carry?.reached);
+  for (const row of preparingSteps.slice(0, carried + 1)) run.done.add(row.step);
 }
 
-/** Runs the steps that were not begun yet; each is noted as begun first, so that its undo covers a half effect. */
+/** Returns whether the destination owns the disks now. Throws what ends the migration early. */
+async function reachDestination(run: Run): Promise<boolean> {
+  try {
+    for (;;) {
+      const token = await cancellable(run, async () => {
+        await waitForAdmission(run);
+        await prepare(run);
+        return replicateUntilFrozen(run);
+      });
+      run.handingOver = true;
+      if (await CancellationScope.nonCancellable(() => handOver(run, token))) return true;
+      run.handingOver = false;
+    }
+  } catch (error) {
+    if (error instanceof ContinueAsNew || endStatusOf(run, error) !== 'Failed') throw error;
+    await holdFailed(run, error);
+    return false;
+  }
+}
+
+/** Runs the steps that are not done yet; each is noted as begun first, so that its undo covers a half effect. */
 async function prepare(run: Run): Promise<void> {
-  const done = preparingSteps.findIndex((row) => row.step === run.reached);
-  for (const row of preparingSteps.slice(done + 1)) {
-    if (row.run === undefined) continue;
+  for (const row of preparingSteps) {
+    if (row.run === undefined || run.done.has(row.step)) continue;
+    await holdWhilePaused(run);
     run.reached = row.step;
     await enter(run, row.step, row.waitingFor === undefined ? {} : { waitingFor: row.waitingFor });
     await row.run(run.ref);
+    run.done.add(row.step);
   }
 }
 
@@ -59,45 +74,6 @@ async function complete(run: Run): Promise<void> {
   await goForward(run);
   run.ended = true;
   await enter(run, 'ended');
-  await tellParent(run, 'Completed');
-}
-
-async function endEarly(run: Run, error: unknown): Promise<VmMigrationResult> {
-  const status = endStatusOf(run, error);
-  const failure = status === 'Terminated' ? terminatedNote : noteOf(error);
-  const failedStep = run.step;
-  run.finalUnderWay = false;
-  run.ready = false;
-  if (status === 'Failed' && hasFailureCode(error, 'ROOTS_DIFFER')) {
-    await tellParent(run, status);
-    await keepEvidence(run, failure);
-  }
-  run.terminateRequested = true;
-  await enter(run, 'unwind', { reason: failure });
-  const left = await unwind(run);
-  run.ended = true;
-  const shown = left === null ? failure : { ...failure, remedy: `${failure.remedy} Left behind: ${left.message}.` };
-  await enter(run, 'ended', {
-    state: status,
-    reason: shown,
-    ...(status === 'Terminated' && left === null ? {} : { failure: { ...shown, step: failedStep } }),
-  });
-  await tellParent(run, status);
-  return { status };
-}
-
-const terminatedNote: FailureNote = {
-  code: 'TERMINATED',
-  message: errorCodes.TERMINATED.title,
-  remedy: errorCodes.TERMINATED.remedy,
-};
-
-async function tellParent(run: Run, status: VmMigrationResult['status']): Promise<void> {
-  if (run.input.parentWorkflowId === undefined) return;
-  try {
-    const parent = getExternalWorkflowHandle(run.input.parentWorkflowId);
-    await parent.signal(memberEnded, { vmMigrationId: run.ref.vmMigrationId, status });
-  } catch {
-    log.info('The workflow that started this one is gone');
-  }
+  await giveBack(run);
+  await report(run, { what: 'ended', status: 'Completed' });
 }

@@ -14,20 +14,32 @@ import type { SuperviseResult, SuperviseUntil } from '../../contracts/activities
 import type { VmMigrationInput } from '../../contracts/workflows.ts';
 import { limits, type ErrorCode } from '../../core/index.ts';
 import { hasFailureCode, noteOf, refusal } from '../../temporal/index.ts';
-import { finals, supervisor, tireless, waits } from './proxies.ts';
+import { finalInGroup } from './final-in-group.ts';
+import { finals, records, supervisor, tireless, waits } from './proxies.ts';
+import { report } from './report.ts';
 import { enter, type Run } from './run.ts';
 
 /** A final migration that ends so leaves the source as the owner, and replication goes on. */
-const harmless: readonly ErrorCode[] = ['FREEZE_CANCELLED', 'SOURCE_STORAGE_FAILED', 'SHUT_DOWN_TIMEOUT'];
+const harmless: readonly ErrorCode[] = [
+  'FREEZE_CANCELLED',
+  'SOURCE_STORAGE_FAILED',
+  'SHUT_DOWN_TIMEOUT',
+  'GROUP_RETURNED',
+];
 
 /** Returns the token under which the source is frozen with both sides equal. */
 export async function replicateUntilFrozen(run: Run): Promise<number> {
   for (;;) {
     await replicateUntilReady(run);
     await waitForFinal(run);
-    if (!run.ready) continue;
+    if (!run.ready) {
+      await report(run, { what: 'not-ready' });
+      continue;
+    }
     try {
-      return await stopAndFreeze(run);
+      return run.input.inGroup === true
+        ? await finalInGroup(run, { stop: stopSource, freeze })
+        : await stopAndFreeze(run);
     } catch (error) {
       if (!hasFailureCode(error, ...harmless)) throw error;
       giveUpFinal(run, error);
@@ -38,7 +50,7 @@ export async function replicateUntilFrozen(run: Run): Promise<number> {
 /** A final that was cancelled from outside is not begun again by itself: a person has touched the source. */
 export function giveUpFinal(run: Run, error: unknown): void {
   run.lastRefusal = noteOf(error);
-  run.autoFinal = false;
+  run.onlyByHand = true;
   run.finalRequested = false;
   run.finalUnderWay = false;
 }
@@ -56,25 +68,32 @@ async function replicateUntilReady(run: Run): Promise<void> {
   run.ready = true;
 }
 
-/** Returns when the final migration is wanted, or with `ready` false when readiness was lost. */
+/** Returns when the final migration is to begin, or with `ready` false when readiness was lost. */
 async function waitForFinal(run: Run): Promise<void> {
-  if (run.autoFinal) {
-    await enter(run, 'ready');
-    return;
-  }
-  await enter(run, 'ready', { waitingFor: 'the final migration to be started', reason: run.lastRefusal });
-  while (!run.finalRequested && run.ready) {
-    const outcome = await superviseUntilFinal(run);
+  const byRules = run.input.inGroup !== true && !run.onlyByHand;
+  await enter(run, 'ready', {
+    ...(run.facts?.powersOn === true && byRules ? {} : { waitingFor: 'the final migration to be started' }),
+    reason: run.lastRefusal,
+    needsOperator: !byRules,
+  });
+  await report(run, { what: 'ready' });
+  while (!isFinalWanted(run) && run.ready) {
+    const outcome = await superviseUntilFinal(run, byRules ? 'final' : 'not-ready');
     if (outcome === 'not-ready') run.ready = false;
+    if (outcome === 'final') return;
     if (outcome === 'detached') await renewRun(run);
   }
 }
 
+function isFinalWanted(run: Run): boolean {
+  return run.finalRequested || run.order?.order === 'stop';
+}
+
 /** The supervisor goes on writing progress while people decide; a wanted final lets go of it at once. */
-async function superviseUntilFinal(run: Run): Promise<SuperviseResult['outcome'] | 'final'> {
+async function superviseUntilFinal(run: Run, until: SuperviseUntil): Promise<SuperviseResult['outcome']> {
   const scope = new CancellationScope({ cancellable: true });
-  const following = scope.run(() => supervise(run, 'not-ready')).then((result) => result.outcome);
-  const wanted = condition(() => run.finalRequested).then(() => 'final' as const);
+  const following = scope.run(() => supervise(run, until)).then((result) => result.outcome);
+  const wanted = condition(() => isFinalWanted(run)).then(() => 'final' as const);
   const first = await Promise.race([following, wanted]);
   if (first === 'final') {
     scope.cancel();
@@ -99,21 +118,34 @@ async function supervise(run: Run, until: SuperviseUntil): Promise<SuperviseResu
 
 /** The job runs on by itself, so this is the safe place to start with an empty history. */
 async function renewRun(run: Run): Promise<void> {
-  if (!workflowInfo().continueAsNewSuggested && workflowInfo().historyLength < 500) return;
+  if (!workflowInfo().continueAsNewSuggested && workflowInfo().historyLength < limits.historyEventsMax) return;
   await condition(allHandlersFinished);
-  const { vmMigrationId, parentWorkflowId } = run.input;
+  const { onlyByHand, paused, reached } = run;
   await continueAsNew<(input: VmMigrationInput) => Promise<unknown>>({
-    vmMigrationId,
-    parentWorkflowId,
-    carry: { version: 1, reached: run.reached, autoFinal: run.autoFinal },
+    ...run.input,
+    carry: { version: 2, reached, onlyByHand, paused },
   });
 }
 
 async function stopAndFreeze(run: Run): Promise<number> {
+  await stopSource(run);
+  return freeze(run);
+}
+
+async function stopSource(run: Run): Promise<void> {
   run.finalUnderWay = true;
   run.lastRefusal = null;
-  await enter(run, 'shutDownGuest', { waitingFor: 'the source VM to be powered off' });
+  run.reached = 'shutDownGuest';
+  const [facts] = await Promise.all([
+    records.readVmMigration(run.ref),
+    enter(run, 'shutDownGuest', { waitingFor: 'the source VM to be powered off' }),
+  ]);
+  // The rules may have been changed since it began.
+  run.facts = facts;
   await waits.stopSourceVm(run.ref);
+}
+
+async function freeze(run: Run): Promise<number> {
   const noted = enter(run, 'freeze', { waitingFor: 'the last bytes and the comparison of both sides' });
   const [token] = await Promise.all([finals.takeToken(run.ref), noted]);
   try {

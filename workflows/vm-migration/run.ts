@@ -2,11 +2,11 @@
  * What one run of the workflow knows, and how it tells: records for people, search attributes and current
  * details for operators. It decides nothing about the order of steps.
  */
-import { CancellationScope, setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
+import { CancellationScope, condition, setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
 import type { VmMigrationFacts, VmRef } from '../../contracts/activities.ts';
-import type { VmMigrationInput } from '../../contracts/workflows.ts';
+import type { FinalOrder, VmMigrationInput } from '../../contracts/workflows.ts';
 import { stateOfStep, type FailureNote, type State, type Step } from '../../core/index.ts';
-import { migGroup, migNeedsOperator, migPhase, migSite, migVm } from '../../temporal/index.ts';
+import { migGroup, migNeedsOperator, migPhase, migSite, migVm, migWaitsFor } from '../../temporal/index.ts';
 import { records } from './proxies.ts';
 
 export interface Run {
@@ -17,10 +17,19 @@ export interface Run {
   step: Step;
   /** The last preparing step that was begun: what has to be undone. */
   reached: Step;
-  /** Starts the final migration by itself; given up when a final was cancelled from outside. */
-  autoFinal: boolean;
+  /** Preparing steps that came to their end. */
+  readonly done: Set<Step>;
+  /** A final was cancelled from outside: only a person begins the next, and the destination stays off. */
+  onlyByHand: boolean;
+  paused: boolean;
+  /** Why it stands still after a failure. */
+  failed: FailureNote | null;
+  retryRequested: boolean;
+  admitted: boolean;
   ready: boolean;
   finalRequested: boolean;
+  /** The newest order of the group. */
+  order: FinalOrder | null;
   /** From the stop of the source until it is the destination's or the source's again. */
   finalUnderWay: boolean;
   /** From the hand-over on: only forward. */
@@ -34,15 +43,22 @@ export interface Run {
 }
 
 export function startRun(input: VmMigrationInput): Run {
+  const { carry } = input;
   return {
     input,
     ref: { vmMigrationId: input.vmMigrationId },
     facts: undefined,
-    step: input.carry?.reached ?? 'queued',
-    reached: input.carry?.reached ?? 'queued',
-    autoFinal: input.carry?.autoFinal ?? false,
+    step: carry?.reached ?? 'queued',
+    reached: carry?.reached ?? 'queued',
+    done: new Set(),
+    onlyByHand: carry?.onlyByHand ?? false,
+    paused: carry?.paused ?? false,
+    failed: null,
+    retryRequested: false,
+    admitted: input.inGroup === true || carry !== undefined,
     ready: false,
     finalRequested: false,
+    order: null,
     finalUnderWay: false,
     handingOver: false,
     terminateRequested: false,
@@ -64,11 +80,24 @@ export async function cancellable<T>(run: Run, work: () => Promise<T>): Promise<
   }
 }
 
+/** Between steps: stands still while a person wants that. */
+export async function holdWhilePaused(run: Run): Promise<void> {
+  if (!run.paused) return;
+  await enter(run, run.step, {
+    state: 'Waiting for data',
+    reason: { code: 'PAUSED', message: 'The migration is paused', remedy: 'Resume it.' },
+    waitingFor: 'the migration to be resumed',
+  });
+  await condition(() => !run.paused);
+}
+
 export interface PhaseDetails {
   readonly state?: State;
   readonly waitingFor?: string;
-  readonly reason?: FailureNote | null;
-  readonly failure?: FailureNote & { readonly step: string };
+  readonly reason?: { readonly code: string; readonly message: string; readonly remedy: string } | null;
+  readonly failure?: (FailureNote & { readonly step: string }) | null;
+  /** A person has to act before it goes on. */
+  readonly needsOperator?: boolean;
 }
 
 /** Says everywhere where the migration is now. */
@@ -77,7 +106,8 @@ export async function enter(run: Run, step: Step, details: PhaseDetails = {}): P
   run.step = step;
   upsertSearchAttributes([
     { key: migPhase, value: state },
-    { key: migNeedsOperator, value: failure !== undefined || (step === 'ready' && !run.autoFinal) },
+    { key: migNeedsOperator, value: details.needsOperator === true || Boolean(failure) },
+    { key: migWaitsFor, value: waitingFor?.slice(0, 200) ?? null },
   ]);
   setCurrentDetails(describe(run, state, details));
   await records.notePhase({

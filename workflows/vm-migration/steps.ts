@@ -1,56 +1,172 @@
 /**
- * The steps of one VM's migration as a table: what each does and how it is undone. Up to the hand-over a
- * failure undoes in reverse; after it there is only forward. The order is the walk in docs/architecture.md.
+ * The steps of one VM's migration as a table: what each does, how it is undone, how long and how often it is
+ * tried, and what a person can do about it. Up to the hand-over a failure undoes in reverse; after it there is
+ * only forward. The order is the walk in docs/architecture.md.
  */
-import type { VmRef } from '../../contracts/activities.ts';
+import type { AllActivities, VmRef } from '../../contracts/activities.ts';
 import { limits, type Step } from '../../core/index.ts';
 import { steps, tireless } from './proxies.ts';
 
-export interface PreparingStep {
+type Name = keyof AllActivities;
+
+/** What every row says of itself; generic tests and the documentation are driven by it. */
+export interface StepRow {
   readonly step: Step;
+  /** Activities that do it, in order. */
+  readonly does: readonly Name[];
+  /** Activities that undo it, also half of it; none where nothing stays. */
+  readonly undoneBy: readonly Name[];
+  /** Which preset of temporal/activity-options.ts it runs under: retries and limits stand there. */
+  readonly preset: 'step' | 'wait' | 'final' | 'tireless' | 'supervise';
+  /** Who can help when it does not come to its end. */
+  readonly helper:
+    'vCenter at the destination' | 'vCenter at the source' | 'the network between the sites' | 'the guest';
+}
+
+export interface PreparingStep extends StepRow {
   readonly waitingFor?: string;
-  /** Absent where the work is not one call: replication is followed elsewhere. */
+  /** Absent where the work is not one call: replication and final are followed elsewhere. */
   readonly run?: (ref: VmRef) => Promise<void>;
   /** Registered before `run` begins, so it also covers half of its effect. */
   readonly undo?: (ref: VmRef) => Promise<void>;
 }
 
+const destination = 'vCenter at the destination';
+const source = 'vCenter at the source';
+const network = 'the network between the sites';
+
 export const preparingSteps: readonly PreparingStep[] = [
-  { step: 'agentIso', waitingFor: 'the agent ISO on the destination datastore', run: steps.ensureAgentIso },
-  { step: 'targetDisks', run: steps.createTargetDisks, undo: tireless.deleteTargetDisks },
-  { step: 'configurationIso', run: steps.uploadConfigurationIso, undo: tireless.deleteConfigurationIso },
-  { step: 'shadowVm', run: steps.createShadowVm, undo: tireless.destroyShadowVm },
-  { step: 'powerOnShadowVm', run: steps.powerOnShadowVm },
+  {
+    step: 'agentIso',
+    does: ['ensureAgentIso'],
+    undoneBy: [],
+    preset: 'step',
+    helper: destination,
+    waitingFor: 'the agent ISO on the destination datastore',
+    run: steps.ensureAgentIso,
+  },
+  {
+    step: 'targetDisks',
+    does: ['createTargetDisks'],
+    undoneBy: ['deleteTargetDisks'],
+    preset: 'step',
+    helper: destination,
+    run: steps.createTargetDisks,
+    undo: tireless.deleteTargetDisks,
+  },
+  {
+    step: 'configurationIso',
+    does: ['uploadConfigurationIso'],
+    undoneBy: ['deleteConfigurationIso'],
+    preset: 'step',
+    helper: destination,
+    run: steps.uploadConfigurationIso,
+    undo: tireless.deleteConfigurationIso,
+  },
+  {
+    step: 'shadowVm',
+    does: ['createShadowVm'],
+    undoneBy: ['destroyShadowVm'],
+    preset: 'step',
+    helper: destination,
+    run: steps.createShadowVm,
+    undo: tireless.destroyShadowVm,
+  },
+  {
+    step: 'powerOnShadowVm',
+    does: ['powerOnShadowVm'],
+    undoneBy: [],
+    preset: 'step',
+    helper: destination,
+    run: steps.powerOnShadowVm,
+  },
   {
     step: 'shadowVmIp',
+    does: ['waitForShadowVmAddress'],
+    undoneBy: [],
+    preset: 'step',
+    helper: network,
     waitingFor: 'the shadow VM to report its address',
     run: (ref) => steps.waitForShadowVmAddress({ ...ref, timeoutSeconds: limits.shadowVmAddressTimeoutSeconds }),
   },
   {
     step: 'enrolShadowVm',
+    does: ['enrolShadowVm'],
+    undoneBy: ['forgetShadowVm'],
+    preset: 'step',
+    helper: network,
     waitingFor: 'the receiver in the shadow VM to answer',
     run: steps.enrolShadowVm,
     undo: tireless.forgetShadowVm,
   },
-  { step: 'storagePolicy', run: steps.attachStoragePolicy, undo: tireless.detachStoragePolicy },
-  { step: 'replicate', undo: tireless.stopReplication },
+  {
+    step: 'storagePolicy',
+    does: ['attachStoragePolicy'],
+    undoneBy: ['detachStoragePolicy'],
+    preset: 'step',
+    helper: source,
+    run: steps.attachStoragePolicy,
+    undo: tireless.detachStoragePolicy,
+  },
+  {
+    step: 'replicate',
+    does: ['superviseReplication'],
+    undoneBy: ['stopReplication'],
+    preset: 'supervise',
+    helper: network,
+    undo: tireless.stopReplication,
+  },
+  {
+    step: 'shutDownGuest',
+    does: ['stopSourceVm'],
+    undoneBy: ['restoreSourcePower'],
+    preset: 'wait',
+    helper: 'the guest',
+    undo: tireless.restoreSourcePower,
+  },
+  {
+    step: 'freeze',
+    does: ['takeToken', 'freezeReplication'],
+    undoneBy: ['unfreezeReplication'],
+    preset: 'final',
+    helper: network,
+  },
 ];
 
-export interface ForwardStep {
-  readonly step: Step;
-  /** Only where the destination is to be powered on. */
-  readonly onlyWithPowerOn?: boolean;
+export interface ForwardStep extends StepRow {
   readonly run: (ref: VmRef) => Promise<void>;
 }
 
-export const forwardSteps: readonly ForwardStep[] = [
-  { step: 'detachDisks', run: tireless.detachTargetDisks },
-  { step: 'finalVm', run: tireless.createFinalVm },
-  { step: 'nvram', run: tireless.copyNvram },
-  { step: 'powerOn', onlyWithPowerOn: true, run: tireless.powerOnFinalVm },
-  { step: 'receipt', run: tireless.writeReceipt },
+const onlyForward = { undoneBy: [], preset: 'tireless' } as const;
+
+/** After the hand-over, up to where the final VM stands ready to be powered on. */
+export const buildingSteps: readonly ForwardStep[] = [
+  {
+    step: 'detachDisks',
+    does: ['detachTargetDisks'],
+    helper: destination,
+    ...onlyForward,
+    run: tireless.detachTargetDisks,
+  },
+  { step: 'finalVm', does: ['createFinalVm'], helper: destination, ...onlyForward, run: tireless.createFinalVm },
+  { step: 'nvram', does: ['copyNvram'], helper: destination, ...onlyForward, run: tireless.copyNvram },
+];
+
+export const powerOnStep: ForwardStep = {
+  step: 'powerOn',
+  does: ['powerOnFinalVm'],
+  helper: destination,
+  ...onlyForward,
+  run: tireless.powerOnFinalVm,
+};
+
+export const closingSteps: readonly ForwardStep[] = [
+  { step: 'receipt', does: ['writeReceipt'], helper: network, ...onlyForward, run: tireless.writeReceipt },
   {
     step: 'destroyShadowVm',
+    does: ['destroyShadowVm', 'deleteConfigurationIso', 'forgetShadowVm'],
+    helper: destination,
+    ...onlyForward,
     run: async (ref) => {
       await tireless.destroyShadowVm(ref);
       await tireless.deleteConfigurationIso(ref);
@@ -59,12 +175,15 @@ export const forwardSteps: readonly ForwardStep[] = [
   },
   {
     step: 'detachPolicy',
+    does: ['stopReplication', 'detachStoragePolicy'],
+    helper: source,
+    ...onlyForward,
     run: async (ref) => {
       await tireless.stopReplication(ref);
       await tireless.detachStoragePolicy(ref);
     },
   },
-  { step: 'markSource', run: tireless.markSourceVm },
+  { step: 'markSource', does: ['markSourceVm'], helper: source, ...onlyForward, run: tireless.markSourceVm },
 ];
 
 /** What has to be undone when the step `reached` was begun, in the order of undoing. */

@@ -1,0 +1,218 @@
+// The workflow of a group against activity doubles: readiness, the common point of its final migration, runbook, losses.
+import { randomUUID } from 'node:crypto';
+import type { WorkflowHandle } from '@temporalio/client';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { AllActivities } from '../../contracts/activities.ts';
+import { MigrationError, type RunbookStep } from '../../core/index.ts';
+import { refusalOf } from '../../temporal/client.ts';
+import { toApplicationFailure } from '../../temporal/index.ts';
+import { testTemporalAddress } from '../../tools/test-temporal.ts';
+import { decideMember, finalMigration, pause, resume, retry, terminate } from '../../workflows/messages.ts';
+import { makeDoubles, openBench, until, type Doubles, type WorkflowBench } from '../helpers/workflow-doubles.ts';
+
+let bench: WorkflowBench;
+beforeAll(async () => {
+  bench = await openBench(testTemporalAddress());
+});
+afterAll(() => bench.close());
+
+const by = { requestedBy: 'tok_test' };
+const names = ['vmm_db', 'vmm_app', 'vmm_web'] as const;
+
+interface World {
+  readonly doubles: Doubles;
+  readonly members: readonly string[];
+  readonly group: WorkflowHandle;
+  readonly member: (index: number) => WorkflowHandle;
+}
+
+/** Effects in their order, with the index of the member each was for. */
+function logEffects(doubles: Doubles, members: readonly string[], log: [string, number][]): void {
+  for (const name of [
+    'stopSourceVm',
+    'freezeReplication',
+    'handOver',
+    'powerOnFinalVm',
+    'restoreSourcePower',
+  ] as const) {
+    const effect = doubles.activities[name] as (input: { vmMigrationId: string }) => Promise<never>;
+    doubles.activities[name] = async (input: { vmMigrationId: string }) => {
+      const result = await effect(input);
+      log.push([name, members.indexOf(input.vmMigrationId)]);
+      return result;
+    };
+  }
+}
+
+function failFor(doubles: Doubles, name: keyof AllActivities, member: string, code: 'ROOTS_DIFFER' | 'DATASTORE_FULL') {
+  const effect = doubles.activities[name] as (input: { vmMigrationId: string }) => Promise<never>;
+  let left = 1;
+  Object.assign(doubles.activities, {
+    [name]: async (input: { vmMigrationId: string }) => {
+      if (input.vmMigrationId === member && left-- > 0) throw toApplicationFailure(new MigrationError(code));
+      return effect(input);
+    },
+  });
+}
+
+async function migrate(doubles: Doubles, members: readonly string[], work: (world: World) => Promise<void>) {
+  doubles.queue = members;
+  doubles.facts.powersOn = false;
+  const migrationId = `mig_${randomUUID()}`;
+  return bench.run(doubles, async ({ start, client }) => {
+    const group = await start('groupMigration', { migrationId }, migrationId);
+    const member = (index: number) => client.workflow.getHandle(members[index] ?? '');
+    await work({ doubles, members, group, member });
+    return group.result() as Promise<unknown>;
+  });
+}
+
+function group(): { doubles: Doubles; members: readonly string[]; log: [string, number][] } {
+  const doubles = makeDoubles();
+  doubles.concurrency = 3;
+  const members = names.map((name) => `${name}_${randomUUID()}`);
+  const log: [string, number][] = [];
+  logEffects(doubles, members, log);
+  return { doubles, members, log };
+}
+
+const waitsFor = (doubles: Doubles, text: string) => () =>
+  doubles.migrationNotes.at(-1)?.waitingFor?.includes(text) === true;
+const isReady = (doubles: Doubles) => waitsFor(doubles, 'the final migration to be started');
+const codeOf = (command: Promise<unknown>): Promise<string | undefined> =>
+  command.then(
+    () => undefined,
+    (error: unknown) => refusalOf(error)?.code,
+  );
+const indexesOf = (log: [string, number][], name: string) => log.filter(([what]) => what === name).map(([, at]) => at);
+
+describe('groupMigration', () => {
+  it('M3 copies side by side, is final-migrated by one action, and ends off/off', async () => {
+    const { doubles, members, log } = group();
+    doubles.ready = false;
+    const result = await migrate(doubles, members, async (world) => {
+      await until('all members', () => new Set(doubles.phases.map((phase) => phase.vmMigrationId)).size === 3);
+      expect(await codeOf(world.group.executeUpdate(finalMigration, { args: [by] }))).toBe('FINAL_NOT_READY');
+      expect(await codeOf(world.member(0).executeUpdate(finalMigration, { args: [by] }))).toBe('PHASE_DISALLOWS');
+      doubles.ready = true;
+      await until('readiness', isReady(doubles));
+      await world.group.executeUpdate(finalMigration, { args: [by] });
+    });
+    expect(result).toEqual({ completed: 3, failed: 0, terminated: 0 });
+    const last = (name: string) => log.map(([what]) => what).lastIndexOf(name);
+    const first = (name: string) => log.map(([what]) => what).indexOf(name);
+    expect(last('stopSourceVm')).toBeLessThan(first('freezeReplication'));
+    expect(last('freezeReplication')).toBeLessThan(first('handOver'));
+    expect(log.map(([what]) => what)).not.toContain('powerOnFinalVm');
+    expect([...doubles.exists]).toEqual([]);
+  });
+
+  it('M4 stops and powers on in the order of the runbook', async () => {
+    const { doubles, members, log } = group();
+    const [db = '', app = '', web = ''] = members;
+    const step = (member: string): RunbookStep => ({
+      members: [member],
+      delaySeconds: 0,
+      timeoutSeconds: 20,
+      onFailure: 'stop',
+    });
+    doubles.runbook = {
+      shutDown: [step(web), step(app)],
+      powerOn: [
+        { ...step(db), waitFor: 'tools' },
+        { ...step(app), waitFor: 'nothing' },
+      ],
+    };
+    const result = await migrate(doubles, members, async (world) => {
+      await until('readiness', isReady(doubles));
+      await world.group.executeUpdate(finalMigration, { args: [by] });
+    });
+    expect(result).toEqual({ completed: 3, failed: 0, terminated: 0 });
+    expect(indexesOf(log, 'stopSourceVm')).toEqual([2, 1, 0]);
+    expect(indexesOf(log, 'powerOnFinalVm')).toEqual([0, 1]);
+  });
+
+  it('M3 one member that cannot sends all of them back, running at the source', async () => {
+    const { doubles, members, log } = group();
+    failFor(doubles, 'freezeReplication', members[1] ?? '', 'ROOTS_DIFFER');
+    const result = await migrate(doubles, members, async (world) => {
+      await until('readiness', isReady(doubles));
+      await world.group.executeUpdate(finalMigration, { args: [by] });
+      await until('the return', () => indexesOf(log, 'restoreSourcePower').length === 3);
+      expect(indexesOf(log, 'handOver')).toEqual([]);
+      await until('readiness', isReady(doubles));
+      expect(doubles.migrationNotes.at(-1)).toMatchObject({ reason: { code: 'GROUP_RETURNED' } });
+      await world.group.executeUpdate(finalMigration, { args: [by] });
+    });
+    expect(result).toEqual({ completed: 3, failed: 0, terminated: 0 });
+    expect([...doubles.exists]).toEqual([]);
+  });
+
+  it('M3 a member that does not stop in time sends all back', async () => {
+    const { doubles, members, log } = group();
+    const [db = ''] = members;
+    doubles.runbook = {
+      shutDown: [{ members: [db], delaySeconds: 0, timeoutSeconds: 1, onFailure: 'stop' }],
+      powerOn: [],
+    };
+    const release = doubles.hold('stopSourceVm');
+    const result = await migrate(doubles, members, async (world) => {
+      await until('readiness', isReady(doubles));
+      await world.group.executeUpdate(finalMigration, { args: [by] });
+      await until('the return', () => doubles.migrationNotes.some(({ reason }) => reason?.code === 'GROUP_RETURNED'));
+      release();
+      await until('the power', () => indexesOf(log, 'restoreSourcePower').includes(0));
+      await until('readiness', isReady(doubles));
+      await world.group.executeUpdate(terminate, { args: [by] });
+    });
+    expect(result).toEqual({ completed: 0, failed: 0, terminated: 3 });
+  });
+
+  it('M3 is held by a member that failed; "go on without it" leaves it out, its retry does not disturb', async () => {
+    const { doubles, members } = group();
+    const [, app = ''] = members;
+    failFor(doubles, 'createShadowVm', app, 'DATASTORE_FULL');
+    const result = await migrate(doubles, members, async (world) => {
+      await until('the decision', waitsFor(doubles, 'a decision about'));
+      expect(await codeOf(world.group.executeUpdate(finalMigration, { args: [by] }))).toBe('GROUP_HELD');
+      const decide = { ...by, vmMigrationId: app, decision: 'go-on-without' } as const;
+      await world.group.executeUpdate(decideMember, { args: [decide] });
+      await until('readiness', isReady(doubles));
+      await world.group.executeUpdate(finalMigration, { args: [by] });
+      await world.member(0).result();
+      await world.member(2).result();
+      await world.member(1).executeUpdate(terminate, { args: [by] });
+    });
+    expect(result).toEqual({ completed: 2, failed: 0, terminated: 1 });
+    expect([...doubles.exists]).toEqual([]);
+  });
+
+  it('M3 waits for a member that failed when it is retried', async () => {
+    const { doubles, members } = group();
+    const [, app = ''] = members;
+    failFor(doubles, 'createShadowVm', app, 'DATASTORE_FULL');
+    const result = await migrate(doubles, members, async (world) => {
+      await until('the decision', waitsFor(doubles, 'a decision about'));
+      const decide = { ...by, vmMigrationId: app, decision: 'wait' } as const;
+      await world.group.executeUpdate(decideMember, { args: [decide] });
+      await world.member(1).executeUpdate(retry, { args: [by] });
+      await until('readiness', isReady(doubles));
+      await world.group.executeUpdate(finalMigration, { args: [by] });
+    });
+    expect(result).toEqual({ completed: 3, failed: 0, terminated: 0 });
+  });
+
+  it('M6 pauses, resumes and terminates all members', async () => {
+    const { doubles, members } = group();
+    const result = await migrate(doubles, members, async (world) => {
+      await until('readiness', isReady(doubles));
+      await world.group.executeUpdate(pause, { args: [by] });
+      await until('the pauses', () => doubles.paused.filter(Boolean).length === 3);
+      await world.group.executeUpdate(resume, { args: [by] });
+      await world.group.executeUpdate(terminate, { args: [by] });
+      expect(await codeOf(world.group.executeUpdate(terminate, { args: [by] }))).toMatch(/PHASE_DISALLOWS|undefined/);
+    });
+    expect(result).toEqual({ completed: 0, failed: 0, terminated: 3 });
+    expect([...doubles.exists]).toEqual([]);
+  });
+});

@@ -1,0 +1,117 @@
+/**
+ * Gives out the tokens of the installation: how many migrations run at once per source host, destination
+ * datastore, link and in total. One workflow for all, because a link has two ends. The rules are core's; it
+ * must not know what a migration is.
+ */
+import {
+  allHandlersFinished,
+  condition,
+  continueAsNew,
+  proxyActivities,
+  setCurrentDetails,
+  setHandler,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { RecordsActivities, WaitingClaim } from '../contracts/activities.ts';
+import type { AdmissionInput } from '../contracts/workflows.ts';
+import { admit, claim, limits, release, waitingFor, type Admission } from '../core/index.ts';
+import { recordsOptions } from '../temporal/index.ts';
+import { admitted, changeCapacities, claimTokens, releaseTokens } from './messages.ts';
+import { tell } from './tell.ts';
+
+const records = proxyActivities<RecordsActivities>(recordsOptions);
+
+interface Desk {
+  state: Admission;
+  arrived: number;
+  /** Something came in that has not been judged yet. */
+  changed: boolean;
+  /** Claimants that hold tokens and have not heard it. */
+  readonly toTell: Set<string>;
+  /** What people were told last. */
+  noted: string;
+}
+
+export async function admission(input: AdmissionInput): Promise<void> {
+  const desk = open(input);
+  registerHandlers(desk);
+  if (input.carry === undefined) desk.state = { ...desk.state, capacities: await records.readCapacities() };
+  for (;;) {
+    const came = await condition(() => desk.changed || desk.toTell.size > 0, limits.admissionReconcileSeconds * 1000);
+    if (!came) await reconcile(desk);
+    grant(desk);
+    await tellAll(desk);
+    await noteWaiting(desk);
+    if (workflowInfo().continueAsNewSuggested || workflowInfo().historyLength > limits.admissionEventsMax) {
+      await condition(() => allHandlersFinished() && desk.toTell.size === 0);
+      await continueAsNew<typeof admission>({ carry: { version: 1, state: desk.state, arrived: desk.arrived } });
+    }
+  }
+}
+
+function open({ carry }: AdmissionInput): Desk {
+  const state = carry?.state ?? { capacities: {}, leases: [], waiting: [] };
+  return { state, arrived: carry?.arrived ?? 0, changed: true, toTell: new Set(), noted: '' };
+}
+
+function registerHandlers(desk: Desk): void {
+  setHandler(claimTokens, (wanted) => {
+    desk.arrived += 1;
+    desk.state = claim(desk.state, { ...wanted, arrived: desk.arrived });
+    // Whoever claims again has not heard that it holds them.
+    if (desk.state.leases.some(({ id }) => id === wanted.id)) desk.toTell.add(wanted.id);
+    desk.changed = true;
+  });
+  setHandler(releaseTokens, ({ id, part }) => {
+    desk.state = release(desk.state, id, part);
+    desk.changed = true;
+  });
+  setHandler(changeCapacities, (capacities) => {
+    desk.state = { ...desk.state, capacities };
+    desk.changed = true;
+  });
+}
+
+function grant(desk: Desk): void {
+  desk.changed = false;
+  const { state, granted } = admit(desk.state);
+  desk.state = state;
+  for (const { id } of granted) desk.toTell.add(id);
+}
+
+/** A claimant that cannot be told is gone, and its tokens come back. */
+async function tellAll(desk: Desk): Promise<void> {
+  const ids = [...desk.toTell];
+  desk.toTell.clear();
+  const heard = await Promise.all(ids.map(async (id) => ({ id, there: await tell(id, admitted) })));
+  for (const { id, there } of heard) {
+    if (there) continue;
+    desk.state = release(desk.state, id);
+    desk.changed = true;
+  }
+}
+
+/** Written when it changed and nothing else comes for a moment: a thousand claims are one note. */
+async function noteWaiting(desk: Desk): Promise<void> {
+  if (desk.noted === '' && desk.state.waiting.length === 0) return;
+  if (await condition(() => desk.changed, limits.admissionNoteSeconds * 1000)) return;
+  const waiting = desk.state.waiting.flatMap((item) => describe(desk.state, item.id));
+  const text = JSON.stringify(waiting);
+  setCurrentDetails(`${desk.state.leases.length} hold tokens, ${waiting.length} wait.`);
+  if (text === desk.noted) return;
+  await records.noteAdmission({ waiting });
+  desk.noted = waiting.length === 0 ? '' : text;
+}
+
+function describe(state: Admission, id: string): WaitingClaim[] {
+  const why = waitingFor(state, id);
+  if (why === null) return [];
+  const place = why.place === 1 ? 'next' : `number ${why.place}`;
+  return [{ id, waitingFor: `${why.resource}: ${why.taken} of ${why.capacity} in use, ${place} in line` }];
+}
+
+async function reconcile(desk: Desk): Promise<void> {
+  const ids = [...desk.state.leases, ...desk.state.waiting].map(({ id }) => id);
+  if (ids.length === 0) return;
+  for (const id of await records.findDeadClaims({ ids })) desk.state = release(desk.state, id);
+}

@@ -1,0 +1,162 @@
+/**
+ * The final migration of a group: all members are stopped in the runbook's order, then all are frozen and
+ * compared, then all are handed over, then those that the runbook names are powered on in its order. Until the
+ * first hand-over one member that cannot sends all of them back, running at the source as before.
+ */
+import { condition, sleep } from '@temporalio/workflow';
+import {
+  emptyRunbook,
+  limits,
+  powerOnSteps,
+  shutDownSteps,
+  stayingOff,
+  type FailureNote,
+  type PowerOnStep,
+  type RunbookStep,
+} from '../../core/index.ts';
+import { order, viewOf, type Group, type Reached } from './group.ts';
+import { note } from './note.ts';
+
+/** Returns whether the members were handed over; false when all of them went back. */
+export async function runFinal(group: Group): Promise<boolean> {
+  const { taking } = viewOf(group);
+  begin(group, taking);
+  const cannot = (await stopAll(group, taking)) ?? (await freezeAll(group, taking));
+  if (cannot !== null) {
+    group.lastTrouble = cannot;
+    await note(group, 'every member to be back at its source');
+    await returnAll(group, taking);
+    return false;
+  }
+  group.handingOver = true;
+  await order(group, taking, 'hand-over');
+  await condition(() => taking.every((id) => isPast(group, id, 'built')));
+  await powerOnAll(
+    group,
+    taking.filter((id) => group.reached.get(id) !== 'cannot'),
+  );
+  return true;
+}
+
+function begin(group: Group, taking: readonly string[]): void {
+  group.finals += 1;
+  group.finalUnderWay = true;
+  group.lastTrouble = null;
+  group.reached.clear();
+  group.troubles.clear();
+  for (const id of taking) group.reached.set(id, 'ordered');
+}
+
+/** In order; a step that says "go on" does not hold the next one, but all have to be off in the end. */
+async function stopAll(group: Group, taking: readonly string[]): Promise<FailureNote | null> {
+  const requestedBy = group.finalRequested?.requestedBy;
+  const { runbook = emptyRunbook, stopTimeoutSeconds = limits.shutDownTimeoutSeconds } = group.facts ?? {};
+  for (const step of shutDownSteps(runbook, taking, stopTimeoutSeconds)) {
+    await rest(group, taking, step);
+    const early = firstCannot(group, taking);
+    if (early !== null) return early;
+    await order(group, step.members, 'stop', requestedBy === undefined ? {} : { requestedBy });
+    const inTime = await settled(group, taking, () => step.members.every((id) => isPast(group, id, 'off')), step);
+    const cannot = firstCannot(group, taking);
+    if (cannot !== null) return cannot;
+    if (!inTime && step.onFailure === 'stop') return late(group, step);
+  }
+  await condition(() => firstCannot(group, taking) !== null || taking.every((id) => isPast(group, id, 'off')));
+  return firstCannot(group, taking);
+}
+
+async function freezeAll(group: Group, taking: readonly string[]): Promise<FailureNote | null> {
+  await order(group, taking, 'freeze');
+  await condition(() => firstCannot(group, taking) !== null || taking.every((id) => isPast(group, id, 'frozen')));
+  return firstCannot(group, taking);
+}
+
+/** Whoever ended meanwhile has undone everything by itself. */
+async function returnAll(group: Group, taking: readonly string[]): Promise<void> {
+  const back = taking.filter((id) => viewOf(group).taking.includes(id));
+  await order(group, back, 'return');
+  await condition(() => back.every((id) => group.reached.get(id) === 'returned' || !viewOf(group).taking.includes(id)));
+}
+
+/** A step that does not come up in time ends the order where the runbook says so: the rest stays off. */
+async function powerOnAll(group: Group, taking: readonly string[]): Promise<void> {
+  const { runbook = emptyRunbook } = group.facts ?? {};
+  await order(group, stayingOff(runbook, taking), 'stay-off');
+  let stopped = false;
+  for (const step of powerOnSteps(runbook, taking)) {
+    if (stopped) {
+      await order(group, step.members, 'stay-off');
+      continue;
+    }
+    if (step.delaySeconds > 0) await sleep(step.delaySeconds * 1000);
+    await order(group, step.members, 'power-on', { waitFor: step.waitFor });
+    const wanted: Reached = step.waitFor === 'nothing' ? 'powered-on' : 'guest-up';
+    const up = (): boolean => step.members.every((id) => isPast(group, id, wanted) || hasEnded(group, id));
+    await condition(up, step.timeoutSeconds * 1000);
+    if (step.members.some((id) => !isPast(group, id, wanted))) {
+      group.lastTrouble = notUp(group, step);
+      stopped = step.onFailure === 'stop';
+    }
+  }
+}
+
+const ladder: readonly Reached[] = ['ordered', 'off', 'frozen', 'handed-over', 'built', 'powered-on', 'guest-up'];
+
+/** Whether a member has come so far; one that cannot go on counts as settled from `built` on. */
+function isPast(group: Group, id: string, wanted: Reached): boolean {
+  const now = group.reached.get(id);
+  if (now === 'cannot') return group.handingOver;
+  return now !== undefined && ladder.indexOf(now) >= ladder.indexOf(wanted);
+}
+
+function hasEnded(group: Group, id: string): boolean {
+  return group.members.get(id)?.status === 'Completed';
+}
+
+function firstCannot(group: Group, taking: readonly string[]): FailureNote | null {
+  const id = taking.find((member) => group.reached.get(member) === 'cannot');
+  if (id === undefined) return null;
+  const reason = group.troubles.get(id);
+  return returned(`${nameOf(group, id)}: ${reason?.message ?? 'it has ended'}`, reason?.remedy);
+}
+
+async function rest(group: Group, taking: readonly string[], { delaySeconds }: RunbookStep): Promise<void> {
+  if (delaySeconds > 0) await condition(() => firstCannot(group, taking) !== null, delaySeconds * 1000);
+}
+
+/** Returns whether it came true in time; a member that cannot ends the wait. */
+async function settled(
+  group: Group,
+  taking: readonly string[],
+  done: () => boolean,
+  { timeoutSeconds }: RunbookStep,
+): Promise<boolean> {
+  await condition(() => done() || firstCannot(group, taking) !== null, timeoutSeconds * 1000);
+  return done();
+}
+
+function late(group: Group, step: RunbookStep): FailureNote {
+  const names = step.members.filter((id) => !isPast(group, id, 'off')).map((id) => nameOf(group, id));
+  return returned(`${names.join(', ')} did not stop within ${step.timeoutSeconds} s`);
+}
+
+function notUp(group: Group, step: PowerOnStep): FailureNote {
+  const names = step.members.filter((id) => !isPast(group, id, 'guest-up')).map((id) => nameOf(group, id));
+  return {
+    code: 'RUNBOOK_STEP_FAILED',
+    message: `${names.join(', ')} did not come up within ${step.timeoutSeconds} s`,
+    remedy: 'Look at these VMs at the destination; power on by hand what the runbook left off.',
+  };
+}
+
+function returned(message: string, remedy?: string): FailureNote {
+  return {
+    code: 'GROUP_RETURNED',
+    message: `The final migration was given up: ${message}`,
+    remedy: remedy ?? 'Look at the member that is named, then start the final migration again.',
+  };
+}
+
+function nameOf(group: Group, id: string): string {
+  return group.members.get(id)?.name ?? id;
+}

@@ -1,0 +1,141 @@
+/**
+ * What a group's workflow knows of its members, and how it hears from and speaks to them. It decides nothing
+ * about the order of a final migration.
+ */
+import { ParentClosePolicy, startChild } from '@temporalio/workflow';
+import type { GroupFacts } from '../../contracts/activities.ts';
+import type { FinalOrder, GroupMigrationInput, MemberReport, OperatorCommand } from '../../contracts/workflows.ts';
+import {
+  isEnded,
+  viewGroup,
+  type FailureNote,
+  type GroupMember,
+  type GroupView,
+  type Status,
+} from '../../core/index.ts';
+import { isAlreadyStarted } from '../../temporal/index.ts';
+import { finalOrder } from '../messages.ts';
+import { tell } from '../tell.ts';
+import { vmMigration } from '../vm-migration/index.ts';
+
+/** How far a member has come in the final that is under way. */
+export type Reached =
+  'ordered' | 'off' | 'frozen' | 'handed-over' | 'built' | 'powered-on' | 'guest-up' | 'returned' | 'cannot';
+
+export interface Group {
+  readonly input: GroupMigrationInput;
+  facts: GroupFacts | undefined;
+  readonly members: Map<string, GroupMember>;
+  readonly started: Set<string>;
+  /** Members that failed and stand still until somebody retries or terminates them. */
+  readonly standing: Set<string>;
+  /** How far members have come in final number `finals`. */
+  readonly reached: Map<string, Reached>;
+  readonly troubles: Map<string, FailureNote>;
+  finals: number;
+  admitted: boolean;
+  paused: boolean;
+  finalRequested: OperatorCommand | null;
+  finalUnderWay: boolean;
+  /** From the first hand-over on: nobody goes back. */
+  handingOver: boolean;
+  terminated: OperatorCommand | null;
+  /** Why the last final was given up, or what the runbook met. */
+  lastTrouble: FailureNote | null;
+  /** What people were told last. */
+  noted: string;
+}
+
+export function openGroup(input: GroupMigrationInput): Group {
+  const { carry } = input;
+  return {
+    input,
+    facts: undefined,
+    members: new Map(carry?.members.map((member) => [member.id, member])),
+    started: new Set(carry?.started),
+    standing: new Set(carry?.standing),
+    reached: new Map(),
+    troubles: new Map(),
+    finals: carry?.finals ?? 0,
+    admitted: carry?.admitted ?? false,
+    paused: carry?.paused ?? false,
+    finalRequested: null,
+    finalUnderWay: false,
+    handingOver: false,
+    terminated: null,
+    lastTrouble: null,
+    noted: '',
+  };
+}
+
+export function viewOf(group: Group): GroupView {
+  return viewGroup([...group.members.values()]);
+}
+
+/** What a member says of itself. News of an earlier final are void. */
+export function hear(group: Group, { vmMigrationId, news }: MemberReport): void {
+  switch (news.what) {
+    case 'ready':
+      return setStatus(group, vmMigrationId, 'Ready To Migrate');
+    case 'not-ready':
+    case 'retrying':
+      group.standing.delete(vmMigrationId);
+      return setStatus(group, vmMigrationId, 'Running');
+    case 'failed':
+    case 'ended':
+      if (news.what === 'failed') group.standing.add(vmMigrationId);
+      else group.standing.delete(vmMigrationId);
+      setStatus(group, vmMigrationId, news.status);
+      if (news.status !== 'Completed') group.reached.set(vmMigrationId, 'cannot');
+      return undefined;
+    default:
+      if (news.finalId !== group.finals) return undefined;
+      group.reached.set(vmMigrationId, news.what);
+      if (news.what === 'cannot') group.troubles.set(vmMigrationId, news.reason);
+      if (news.what === 'off') setStatus(group, vmMigrationId, 'Final Migration');
+      if (news.what === 'returned') setStatus(group, vmMigrationId, 'Running');
+      return undefined;
+  }
+}
+
+/** A decision stands until the member comes back by itself. */
+function setStatus(group: Group, id: string, status: Status): void {
+  const member = group.members.get(id);
+  if (member === undefined) return;
+  const decision = isEnded(status) ? member.decision : null;
+  group.members.set(id, {
+    ...member,
+    status,
+    decision: member.decision === 'go-on-without' ? member.decision : decision,
+  });
+}
+
+export async function order(
+  group: Group,
+  ids: readonly string[],
+  what: FinalOrder['order'],
+  more: Pick<FinalOrder, 'waitFor' | 'requestedBy'> = {},
+): Promise<void> {
+  await Promise.all(ids.map((id) => tell(id, finalOrder, { finalId: group.finals, order: what, ...more })));
+}
+
+/** The member outlives this workflow; its end comes by signal, and by its result in case nobody sent one. */
+export async function startMember(group: Group, vmMigrationId: string): Promise<void> {
+  group.started.add(vmMigrationId);
+  setStatus(group, vmMigrationId, 'Initializing');
+  try {
+    const child = await startChild(vmMigration, {
+      workflowId: vmMigrationId,
+      args: [{ vmMigrationId, parentWorkflowId: group.input.migrationId, inGroup: true }],
+      parentClosePolicy: ParentClosePolicy.ABANDON,
+      staticSummary: `Migration of one VM in a group, ${vmMigrationId}`,
+    });
+    void child.result().then(
+      ({ status }) => hear(group, { vmMigrationId, news: { what: 'ended', status } }),
+      () => hear(group, { vmMigrationId, news: { what: 'ended', status: 'Failed' } }),
+    );
+  } catch (error) {
+    // Started by an earlier run of this group: it reports here all the same.
+    if (!isAlreadyStarted(error)) throw error;
+  }
+}

@@ -1,0 +1,140 @@
+/**
+ * A group of VMs that are copied side by side and migrated together by one action. Its workflow id is the id of
+ * its record. It claims tokens for all its members at once, starts so many at a time, waits until all are ready
+ * and somebody says so, and then runs the final migration. Start reading here, then `final.ts`.
+ */
+import {
+  allHandlersFinished,
+  condition,
+  continueAsNew,
+  proxyActivities,
+  upsertSearchAttributes,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { RecordsActivities } from '../../contracts/activities.ts';
+import type { GroupMigrationInput, MigrationResult } from '../../contracts/workflows.ts';
+import { isEnded, limits, sumOf, type Status } from '../../core/index.ts';
+import { admissionWorkflowId, migGroup, recordsOptions } from '../../temporal/index.ts';
+import { countEnds, endAsTerminated } from '../members.ts';
+import { claimTokens, releaseTokens } from '../messages.ts';
+import { tell } from '../tell.ts';
+import { runFinal } from './final.ts';
+import { openGroup, startMember, viewOf, type Group } from './group.ts';
+import { registerHandlers } from './handlers.ts';
+import { note } from './note.ts';
+
+const records = proxyActivities<RecordsActivities>(recordsOptions);
+
+export async function groupMigration(input: GroupMigrationInput): Promise<MigrationResult> {
+  const group = openGroup(input);
+  registerHandlers(group);
+  upsertSearchAttributes([{ key: migGroup, value: input.migrationId }]);
+  await readFacts(group);
+  await waitForAdmission(group);
+  for (;;) {
+    // Taken before the work: what comes while it is done is work for the next round.
+    const seen = fingerprint(group);
+    await step(group);
+    if (isOver(group)) break;
+    await renewIfLong(group);
+    await condition(() => fingerprint(group) !== seen);
+  }
+  await tell(admissionWorkflowId, releaseTokens, { id: input.migrationId });
+  return countEnds([...group.members.values()].map(({ status }) => status));
+}
+
+async function readFacts(group: Group): Promise<void> {
+  const facts = await records.readGroup({ migrationId: group.input.migrationId });
+  group.facts = facts;
+  for (const member of facts.members) if (!group.members.has(member.id)) group.members.set(member.id, member);
+}
+
+/** Does everything that is to be done now. */
+async function step(group: Group): Promise<void> {
+  await startSome(group);
+  if (group.finalRequested !== null && group.terminated === null) {
+    await readFacts(group);
+    await note(group, 'the final migration of all members');
+    await runFinal(group);
+    group.finalUnderWay = false;
+    group.finalRequested = null;
+    group.handingOver = false;
+  }
+  await note(group, waitingFor(group));
+}
+
+/** So many copy at once; one that is ready, or has failed, makes room for the next. */
+async function startSome(group: Group): Promise<void> {
+  const waiting = [...group.members.values()].filter(({ id, status }) => !group.started.has(id) && !isEnded(status));
+  if (group.terminated !== null) {
+    for (const { id } of waiting) {
+      await endAsTerminated(id);
+      markTerminated(group, id);
+    }
+    return;
+  }
+  if (group.paused) return;
+  const copying = [...group.members.values()].filter(({ id, status }) => group.started.has(id) && isCopying(status));
+  const free = Math.max(0, (group.facts?.concurrency ?? limits.vmsPerMigrationMax) - copying.length);
+  for (const { id } of waiting.slice(0, free)) await startMember(group, id);
+}
+
+function markTerminated(group: Group, id: string): void {
+  const member = group.members.get(id);
+  if (member !== undefined) group.members.set(id, { ...member, status: 'Terminated' });
+}
+
+function isCopying(status: Status): boolean {
+  return status !== 'Ready To Migrate' && !isEnded(status);
+}
+
+function waitingFor(group: Group): string | null {
+  if (group.terminated !== null) return 'its members to be terminated';
+  if (group.paused) return 'the migration to be resumed';
+  const view = viewOf(group);
+  return view.waitingFor ?? (view.taking.length > 0 ? 'the final migration to be started' : null);
+}
+
+/** The group is over when no member is under way and none waits for a retry. */
+function isOver(group: Group): boolean {
+  const members = [...group.members.values()];
+  return group.finalRequested === null && members.every(({ id, status }) => isEnded(status) && !group.standing.has(id));
+}
+
+/** Whatever a member or a person can change. */
+function fingerprint(group: Group): string {
+  const members = [...group.members.values()].map(({ status, decision }) => `${status}/${decision ?? ''}`);
+  return JSON.stringify([members, [...group.standing], group.finalRequested, group.terminated, group.paused]);
+}
+
+async function waitForAdmission(group: Group): Promise<void> {
+  if (group.admitted || group.facts === undefined) return;
+  const { migrationId: id } = group.input;
+  const { needs, priority } = group.facts;
+  const wanted = { id, needs: sumOf(Object.values(needs)), priority, owner: id };
+  const goOn = (): boolean => group.admitted || group.terminated !== null;
+  do {
+    const heard = await tell(admissionWorkflowId, claimTokens, wanted);
+    if (!heard) await condition(goOn, limits.claimLostSeconds * 1000);
+    if (!goOn()) await note(group, 'its turn');
+  } while (!(await condition(goOn, limits.claimAgainSeconds * 1000)));
+}
+
+/** Safe here: no final is under way, and members report to the workflow's id. */
+async function renewIfLong(group: Group): Promise<void> {
+  if (!workflowInfo().continueAsNewSuggested) return;
+  await condition(allHandlersFinished);
+  const { input, admitted, finals, paused, started, members, standing } = group;
+  await continueAsNew<typeof groupMigration>({
+    migrationId: input.migrationId,
+    carry: {
+      version: 1,
+      admitted,
+      finals,
+      paused,
+      started: [...started],
+      standing: [...standing],
+      members: [...members.values()],
+    },
+  });
+}

@@ -1,0 +1,33 @@
+/** Says how a group stands: records for people, search attributes and current details for operators. */
+import { proxyActivities, setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
+import type { RecordsActivities } from '../../contracts/activities.ts';
+import { migNeedsOperator, migPhase, migWaitsFor, recordsOptions } from '../../temporal/index.ts';
+import { viewOf, type Group } from './group.ts';
+
+const records = proxyActivities<RecordsActivities>(recordsOptions);
+
+/** Writes only what changed. */
+export async function note(group: Group, waits: string | null): Promise<void> {
+  show(group, waits);
+  const reason = group.lastTrouble;
+  const text = JSON.stringify([waits, reason]);
+  if (text === group.noted) return;
+  await records.noteMigration({
+    migrationId: group.input.migrationId,
+    reason: reason === null ? null : { code: reason.code, message: `${reason.message}. ${reason.remedy}` },
+    waitingFor: waits,
+  });
+  group.noted = text;
+}
+
+function show(group: Group, waitingFor: string | null): void {
+  const view = viewOf(group);
+  upsertSearchAttributes([
+    { key: migPhase, value: view.status },
+    { key: migWaitsFor, value: waitingFor?.slice(0, 200) ?? null },
+    { key: migNeedsOperator, value: view.undecided.length > 0 || view.waitingFor === null },
+  ]);
+  const lines = [...group.members.values()].map(({ name, status }) => `- ${name}: ${status}`);
+  const waits = waitingFor === null ? 'Waits for nothing.' : `Waits for ${waitingFor}.`;
+  setCurrentDetails(`**${view.status}**\n\n${waits}\n\n${lines.join('\n')}`);
+}

@@ -1,0 +1,86 @@
+/**
+ * The final migration of a group's member: every part waits for the group's order, because all members are
+ * stopped before any is handed over. Until the hand-over the group may order everybody back, at any moment.
+ */
+import { CancellationScope, condition, isCancellation } from '@temporalio/workflow';
+import type { FinalOrder } from '../../contracts/workflows.ts';
+import { noteOf, refusal } from '../../temporal/index.ts';
+import { records, tireless } from './proxies.ts';
+import { report } from './report.ts';
+import { enter, type Run } from './run.ts';
+
+/** How the parts are done that a migration by itself has as well. */
+export interface FinalParts {
+  readonly stop: (run: Run) => Promise<void>;
+  /** Returns the token under which the source is frozen, with both sides equal. */
+  readonly freeze: (run: Run) => Promise<number>;
+}
+
+/**
+ * Returns the token of the frozen source when the group orders the hand-over. Throws GROUP_RETURNED after the
+ * source was put back as it was.
+ */
+export async function finalInGroup(run: Run, parts: FinalParts): Promise<number> {
+  const begun = run.order;
+  if (begun === null) throw new TypeError('No order of the group');
+  const { finalId, requestedBy } = begun;
+  let token: number | undefined;
+  try {
+    if (requestedBy !== undefined) await records.noteApproval({ ...run.ref, approvedBy: requestedBy });
+    await unlessReturned(run, () => parts.stop(run));
+    await report(run, { what: 'off', finalId });
+    const toFreeze = await nextOrder(run, begun, 'the other members to be off');
+    if (toFreeze.order === 'freeze') token = await unlessReturned(run, () => parts.freeze(run));
+    if (token !== undefined) {
+      await report(run, { what: 'frozen', finalId });
+      if ((await nextOrder(run, toFreeze, 'the other members to be equal')).order === 'hand-over') return token;
+    }
+  } catch (error) {
+    if (isCancellation(error)) throw error;
+    await report(run, { what: 'cannot', finalId, reason: noteOf(error) });
+    await condition(() => isReturned(run));
+  }
+  await CancellationScope.nonCancellable(() => goBack(run, finalId, token));
+  throw refusal('GROUP_RETURNED', 'The group’s final migration was given up');
+}
+
+/** After the hand-over: whether the destination is to be powered on, and what the group wants to hear then. */
+export async function orderToPowerOn(run: Run): Promise<FinalOrder> {
+  const { order } = run;
+  if (order === null) throw new TypeError('No order of the group');
+  await report(run, { what: 'built', finalId: order.finalId });
+  return nextOrder(run, order, 'its turn in the power-on order');
+}
+
+function isReturned(run: Run): boolean {
+  return run.order?.order === 'return';
+}
+
+/** The order after `before`, which may have come already. */
+async function nextOrder(run: Run, before: FinalOrder, waitingFor: string): Promise<FinalOrder> {
+  await enter(run, run.step, { waitingFor });
+  await condition(() => run.order !== before);
+  return run.order ?? before;
+}
+
+/** Does a part, and lets go of it when the group orders everybody back; undefined then. */
+async function unlessReturned<T>(run: Run, part: () => Promise<T>): Promise<T | undefined> {
+  const scope = new CancellationScope({ cancellable: true });
+  const doing = scope.run(part);
+  const returned = condition(() => isReturned(run)).then(() => true);
+  const first = await Promise.race([doing.then(() => false), returned]);
+  if (!first) return doing;
+  scope.cancel();
+  await doing.catch((error: unknown) => {
+    if (!isCancellation(error)) throw error;
+  });
+  return undefined;
+}
+
+async function goBack(run: Run, finalId: number, token: number | undefined): Promise<void> {
+  await enter(run, 'shutDownGuest', { waitingFor: 'the source VM to run again' });
+  if (token !== undefined) await tireless.unfreezeReplication({ ...run.ref, token });
+  await tireless.restoreSourcePower(run.ref);
+  run.order = null;
+  await report(run, { what: 'returned', finalId });
+}
