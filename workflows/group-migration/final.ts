@@ -20,7 +20,7 @@ import { note } from './note.ts';
 /** Returns whether the members were handed over; false when all of them went back. */
 export async function runFinal(group: Group): Promise<boolean> {
   const { taking } = viewOf(group);
-  begin(group, taking);
+  begin(group);
   const cannot = (await stopAll(group, taking)) ?? (await freezeAll(group, taking));
   if (cannot !== null) {
     group.lastTrouble = cannot;
@@ -38,13 +38,12 @@ export async function runFinal(group: Group): Promise<boolean> {
   return true;
 }
 
-function begin(group: Group, taking: readonly string[]): void {
+function begin(group: Group): void {
   group.finals += 1;
   group.finalUnderWay = true;
   group.lastTrouble = null;
   group.reached.clear();
   group.troubles.clear();
-  for (const id of taking) group.reached.set(id, 'ordered');
 }
 
 /** In order; a step that says "go on" does not hold the next one, but all have to be off in the end. */
@@ -55,6 +54,7 @@ async function stopAll(group: Group, taking: readonly string[]): Promise<Failure
     await rest(group, taking, step);
     const early = firstCannot(group, taking);
     if (early !== null) return early;
+    for (const id of step.members) group.reached.set(id, 'ordered');
     await order(group, step.members, 'stop', requestedBy === undefined ? {} : { requestedBy });
     const inTime = await settled(group, taking, () => step.members.every((id) => isPast(group, id, 'off')), step);
     const cannot = firstCannot(group, taking);
@@ -71,9 +71,9 @@ async function freezeAll(group: Group, taking: readonly string[]): Promise<Failu
   return firstCannot(group, taking);
 }
 
-/** Whoever ended meanwhile has undone everything by itself. */
+/** All that were told to stop. Whoever ended meanwhile has undone everything by itself. */
 async function returnAll(group: Group, taking: readonly string[]): Promise<void> {
-  const back = taking.filter((id) => viewOf(group).taking.includes(id));
+  const back = taking.filter((id) => group.reached.has(id) && viewOf(group).taking.includes(id));
   await order(group, back, 'return');
   await condition(() => back.every((id) => group.reached.get(id) === 'returned' || !viewOf(group).taking.includes(id)));
 }

@@ -24,6 +24,7 @@ export async function finalInGroup(run: Run, parts: FinalParts): Promise<number>
   const begun = run.order;
   if (begun === null) throw new TypeError('No order of the group');
   const { finalId, requestedBy } = begun;
+  run.finalUnderWay = true;
   let token: number | undefined;
   try {
     if (requestedBy !== undefined) await records.noteApproval({ ...run.ref, approvedBy: requestedBy });

@@ -19,6 +19,7 @@ import {
   terminate,
 } from '../messages.ts';
 import { commands, records } from './proxies.ts';
+import { report } from './report.ts';
 import type { Run } from './run.ts';
 
 const accepted: CommandAccepted = { accepted: true };
@@ -79,9 +80,15 @@ async function obeyMigration(run: Run, given: MemberCommand): Promise<void> {
   await command.carryOut(run, given);
 }
 
-/** Orders of one final come in order; one of an earlier final is void. */
-function takeOrder(run: Run, order: FinalOrder): void {
-  if (order.finalId >= (run.order?.finalId ?? 0)) run.order = order;
+/** Orders of one final come in order; one of an earlier final is void. Who has not stopped yet has nothing to go back from. */
+async function takeOrder(run: Run, order: FinalOrder): Promise<void> {
+  if (order.finalId < (run.order?.finalId ?? 0)) return;
+  if (order.order !== 'return' || run.finalUnderWay) {
+    run.order = order;
+    return;
+  }
+  run.order = null;
+  await report(run, { what: 'returned', finalId: order.finalId });
 }
 
 /** The newest wish wins; while one call is under way the next waits, so that they cannot overtake each other. */

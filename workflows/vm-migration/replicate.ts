@@ -80,7 +80,7 @@ async function waitForFinal(run: Run): Promise<void> {
   while (!isFinalWanted(run) && run.ready) {
     const outcome = await superviseUntilFinal(run, byRules ? 'final' : 'not-ready');
     if (outcome === 'not-ready') run.ready = false;
-    if (outcome === 'final') return;
+    if (outcome === 'final' && (byRules || isFinalWanted(run))) return;
     if (outcome === 'detached') await renewRun(run);
   }
 }
