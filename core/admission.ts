@@ -3,6 +3,7 @@
  * installation) has tokens; a migration claims what it needs of each, and takes all of it at once or waits.
  * Claims are whole: a group claims for all its members, so that two groups can never wait for each other.
  */
+import { limits } from './limits.ts';
 
 /** Tokens by resource. A resource is `kind` or `kind:name`, such as `total` or `host:site_1/host-12`. */
 export type Tokens = Readonly<Record<string, number>>;
@@ -34,6 +35,32 @@ export interface Waiting {
   readonly capacity: number;
   /** 1 is the next one. */
   readonly place: number;
+}
+
+/** Kinds of resources with what they have unless an administrator says otherwise. */
+export const defaultCapacities: Tokens = {
+  total: limits.admissionTotal,
+  host: limits.admissionPerHost,
+  datastore: limits.admissionPerDatastore,
+  link: limits.admissionPerLink,
+};
+
+/** Where one VM's migration begins and ends, as far as tokens are concerned. */
+export interface Route {
+  readonly sourceSiteId: string;
+  readonly sourceHostMoref: string | null;
+  readonly destinationSiteId: string;
+  readonly datastoreMoref: string;
+}
+
+/** What one VM's migration takes while it is under way: a token of each resource that it uses. */
+export function needsOf({ sourceSiteId, sourceHostMoref, destinationSiteId, datastoreMoref }: Route): Tokens {
+  return {
+    total: 1,
+    ...(sourceHostMoref === null ? {} : { [`host:${sourceSiteId}/${sourceHostMoref}`]: 1 }),
+    [`datastore:${destinationSiteId}/${datastoreMoref}`]: 1,
+    [`link:${sourceSiteId}/${destinationSiteId}`]: 1,
+  };
 }
 
 /** Adds a claim; one that waits or holds already stays as it is. */

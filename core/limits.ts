@@ -13,6 +13,10 @@ export const limits = {
   concurrencyMax: 100,
   /** Time a guest gets for its own shut-down before the policy decides. */
   shutDownTimeoutSeconds: 300,
+  /** With the policy "wait" a group waits for a member's shut-down as long as the activity may take. */
+  stopWaitSecondsMax: 30 * 86_400,
+  /** What a group adds to a member's own time limit, for the power-off that may follow it. */
+  stopGraceSeconds: 120,
   /** A shadow VM boots in seconds; a slow datastore and DHCP may take minutes. */
   shadowVmAddressTimeoutSeconds: 600,
   /** How long the end of a migration waits for the migrated guest to report itself. */
@@ -29,6 +33,16 @@ export const limits = {
   pageSizeMax: 200,
   /** Attempts of an activity before the workflow is told. 20 with back-off to 60 s is about 15 min. */
   activityAttemptsMax: 20,
+  /** Priority of a migration unless the user says otherwise; 1 goes first, 5 last. */
+  priorityDefault: 3,
+  /** Migrations under way at once, unless the administrator says otherwise: one worker follows 400 replications. */
+  admissionTotal: 400,
+  /** From one source host: each VM's replicator may hold 384 MiB, so 32 of them fit into 12 GiB. */
+  admissionPerHost: 32,
+  /** Onto one datastore: more writers side by side only make its latency grow. */
+  admissionPerDatastore: 64,
+  /** Over one pair of sites: below 1 MB/s each, replication does not keep up with ordinary writes on 1 Gbit/s. */
+  admissionPerLink: 100,
   /** A claim for tokens that was not granted is made again after this time, in case it was lost. */
   claimAgainSeconds: 1800,
   /** Wait before a claim is made again when the admission workflow was not there. */

@@ -24,6 +24,9 @@ export interface Destination {
   readonly networks: readonly NetworkMapping[];
 }
 
+/** One after another from a queue, or copied side by side and final-migrated together. */
+export type MigrationKind = 'independent' | 'group';
+
 /** What happens when the guest does not shut down within its time. */
 export type OnShutDownTimeout = 'wait' | 'power-off' | 'give-up';
 

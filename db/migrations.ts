@@ -3,10 +3,15 @@ import {
   MigrationError,
   defaultDials,
   limits,
+  manualFinal,
+  noObjectives,
   statusOfMembers,
   type Destination,
   type Dials,
+  type FinalPolicy,
+  type MigrationKind,
   type MigrationOptions,
+  type Objectives,
   type Status,
 } from '../core/index.ts';
 import type { Disk, Migration, VmMigration } from '../generated/prisma/client.ts';
@@ -32,14 +37,18 @@ export interface NewMember {
   readonly vmMoref: string;
   readonly vmInstanceUuid: string;
   readonly vmName: string;
+  readonly sourceHostMoref: string | null;
   readonly warnings: readonly { readonly code: string; readonly message: string }[];
   readonly settings: Dials | null;
   readonly disks: readonly NewDisk[];
 }
 
 export interface NewMigration {
-  readonly kind: 'independent';
-  readonly autoFinal: boolean;
+  readonly kind: MigrationKind;
+  readonly final?: FinalPolicy;
+  readonly concurrency?: number;
+  readonly priority?: number;
+  readonly objectives?: Objectives;
   readonly destination: Destination;
   readonly settings?: Dials;
   readonly options?: MigrationOptions;
@@ -64,25 +73,31 @@ export async function createMigration(db: Db, wanted: NewMigration): Promise<Mig
       id,
       kind: wanted.kind,
       status: 'Queued',
-      autoFinal: wanted.autoFinal,
+      final: json(wanted.final ?? manualFinal),
+      concurrency: wanted.concurrency ?? (wanted.kind === 'group' ? limits.vmsPerMigrationMax : 1),
+      priority: wanted.priority ?? limits.priorityDefault,
+      objectives: json(wanted.objectives ?? noObjectives),
       destination: json(wanted.destination),
       settings: json(wanted.settings ?? defaultDials),
       options: json(wanted.options ?? defaultOptions),
       requestedBy: wanted.requestedBy,
     },
   });
-  for (const [position, member] of wanted.members.entries()) await createMember(db, id, wanted, member, position);
+  for (const [position, member] of wanted.members.entries()) {
+    await createMember(db, id, wanted.destination.siteId, member, position);
+  }
   await recordEvent(db, 'migration.created', { migrationId: id, data: { members: wanted.members.length } });
   return getMigration(db, id);
 }
 
-async function createMember(
+/** Throws VM_ALREADY_MIGRATING when the VM takes part in a migration that has not ended. */
+export async function createMember(
   db: Db,
   migrationId: string,
-  wanted: NewMigration,
+  destinationSiteId: string,
   member: NewMember,
   position: number,
-): Promise<void> {
+): Promise<string> {
   const { disks, settings, warnings, ...vm } = member;
   const id = newId('vmm');
   try {
@@ -92,8 +107,7 @@ async function createMember(
         migrationId,
         position,
         ...vm,
-        destinationSiteId: wanted.destination.siteId,
-        autoFinal: wanted.autoFinal,
+        destinationSiteId,
         status: 'Queued',
         state: 'Task Queued',
         step: 'queued',
@@ -106,6 +120,7 @@ async function createMember(
     if (!isUniqueViolation(error)) throw error;
     throw new MigrationError('VM_ALREADY_MIGRATING', `${member.vmName} takes part in a migration already`);
   }
+  return id;
 }
 
 export async function getMigration(db: Db, id: string): Promise<MigrationWithMembers> {

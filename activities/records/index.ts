@@ -1,33 +1,101 @@
 /** Activities that only touch the records: what people see of a migration. */
-import type { RecordsActivities } from '../../contracts/activities.ts';
-import type { Reason } from '../../core/index.ts';
-import { getMigration, getVmMigration, setFacts, setPhase } from '../../db/index.ts';
+import type { GroupFacts, RecordsActivities } from '../../contracts/activities.ts';
+import {
+  limits,
+  needsOf,
+  type Destination,
+  type FinalPolicy,
+  type MemberDecision,
+  type MigrationOptions,
+  type Reason,
+  type Runbook,
+  type Status,
+} from '../../core/index.ts';
+import {
+  findEnded,
+  getMigration,
+  getVmMigration,
+  keepQueue,
+  readCapacities,
+  readQueue,
+  setDecision,
+  setFacts,
+  setMigrationNote,
+  setPaused,
+  setPhase,
+  setWaitingFor,
+  type MigrationWithMembers,
+  type VmMigration,
+} from '../../db/index.ts';
 import type { Services } from '../services.ts';
 
 export function recordsActivities({ database }: Services): RecordsActivities {
+  const { prisma } = database;
   return {
     async readVmMigration({ vmMigrationId }) {
-      const row = await getVmMigration(database.prisma, vmMigrationId);
-      const { migrationId, vmName, sourceSiteId, destinationSiteId, autoFinal } = row;
-      return { migrationId, vmName, sourceSiteId, destinationSiteId, autoFinal };
+      const { migration, ...row } = await getVmMigration(prisma, vmMigrationId);
+      const { migrationId, vmName, sourceSiteId, destinationSiteId } = row;
+      return {
+        migrationId,
+        vmName,
+        sourceSiteId,
+        destinationSiteId,
+        needs: needsOf(routeOf(row, migration.destination as unknown as Destination)),
+        priority: migration.priority,
+        powersOn: (migration.final as unknown as FinalPolicy).mode !== 'manual',
+      };
     },
     async notePhase({ vmMigrationId, reason, ...note }) {
-      await setPhase(database, vmMigrationId, { ...note, reason: await since(vmMigrationId, reason ?? null) });
+      const before = (await getVmMigration(prisma, vmMigrationId)).reason as Reason | null;
+      await setPhase(database, vmMigrationId, { ...note, reason: since(before, reason ?? null) });
     },
     async noteApproval({ vmMigrationId, approvedBy }) {
-      await setFacts(database.prisma, vmMigrationId, { approvedBy });
+      await setFacts(prisma, vmMigrationId, { approvedBy });
     },
-    async listQueue({ migrationId }) {
-      const migration = await getMigration(database.prisma, migrationId);
-      return migration.vmMigrations.filter((member) => member.endedAt === null).map((member) => member.id);
+    readQueue: ({ migrationId }) => readQueue(prisma, migrationId),
+    noteQueue: ({ migrationId, queue }) => keepQueue(database, migrationId, queue),
+    readGroup: async ({ migrationId }) => groupFacts(await getMigration(prisma, migrationId)),
+    async noteMigration({ migrationId, reason, waitingFor }) {
+      const before = (await getMigration(prisma, migrationId)).reason as Reason | null;
+      await setMigrationNote(prisma, migrationId, { reason: since(before, reason), waitingFor });
     },
+    notePaused: ({ vmMigrationId, paused }) => setPaused(prisma, vmMigrationId, paused),
+    noteDecision: ({ vmMigrationId, decision }) => setDecision(prisma, vmMigrationId, decision),
+    noteAdmission: ({ waiting }) => setWaitingFor(prisma, waiting),
+    findDeadClaims: ({ ids }) => findEnded(prisma, ids),
+    readCapacities: () => readCapacities(prisma),
   };
+}
 
-  /** A reason that stays the same keeps the time when it began. */
-  async function since(vmMigrationId: string, reason: Omit<Reason, 'since'> | null): Promise<Reason | null> {
-    if (reason === null) return null;
-    const before = (await getVmMigration(database.prisma, vmMigrationId)).reason as Reason | null;
-    const same = before?.code === reason.code;
-    return { ...reason, since: same ? before.since : new Date().toISOString() };
-  }
+/** A reason that stays the same keeps the time when it began. */
+function since(before: Reason | null, reason: Omit<Reason, 'since'> | null): Reason | null {
+  if (reason === null) return null;
+  return { ...reason, since: before?.code === reason.code ? before.since : new Date().toISOString() };
+}
+
+function routeOf(row: VmMigration, { datastoreMoref }: Destination): Parameters<typeof needsOf>[0] {
+  const { sourceSiteId, sourceHostMoref, destinationSiteId } = row;
+  return { sourceSiteId, sourceHostMoref, destinationSiteId, datastoreMoref };
+}
+
+function groupFacts(row: MigrationWithMembers): GroupFacts {
+  const destination = row.destination as unknown as Destination;
+  return {
+    members: row.vmMigrations.map((member) => ({
+      id: member.id,
+      name: member.vmName,
+      status: member.status as Status,
+      decision: member.decision as MemberDecision | null,
+    })),
+    needs: Object.fromEntries(row.vmMigrations.map((member) => [member.id, needsOf(routeOf(member, destination))])),
+    priority: row.priority,
+    concurrency: row.concurrency,
+    runbook: row.runbook as unknown as Runbook,
+    stopTimeoutSeconds: stopTimeoutSeconds(row.options as unknown as MigrationOptions),
+  };
+}
+
+/** A member that decides by itself says so before the group loses patience; one that waits is waited for. */
+function stopTimeoutSeconds({ shutDown: { timeoutSeconds, onTimeout } }: MigrationOptions): number {
+  return onTimeout === 'wait' ? limits.stopWaitSecondsMax : timeoutSeconds + limits.stopGraceSeconds;
 }

@@ -1,0 +1,90 @@
+/** What is kept of queues, groups and their members for people. The workflow is the truth; these rows follow it. */
+import type { FinalPolicy, MemberDecision, Queue, Reason, Runbook } from '../core/index.ts';
+import { json, jsonOrNull, type Database, type Db } from './database.ts';
+import { recordEvent } from './events.ts';
+import { getMigration } from './migrations.ts';
+
+/** Members of an independent migration that have not begun, in order, with what people changed. */
+export async function readQueue(db: Db, migrationId: string): Promise<Queue> {
+  const { vmMigrations, paused, concurrency } = await getMigration(db, migrationId);
+  const waiting = vmMigrations.filter(({ endedAt }) => endedAt === null);
+  return {
+    waiting: waiting.map(({ id }) => id),
+    held: waiting.filter(({ held }) => held).map(({ id }) => id),
+    paused,
+    concurrency,
+  };
+}
+
+/** Keeps order, holds, pause and concurrency. Members that wait stand behind those that have begun. */
+export async function keepQueue(database: Database, migrationId: string, queue: Queue): Promise<void> {
+  await database.transaction(async (db) => {
+    const { vmMigrations } = await getMigration(db, migrationId);
+    const begun = vmMigrations.map(({ id }) => id).filter((id) => !queue.waiting.includes(id));
+    const order = [...begun, ...queue.waiting];
+    // Two passes, because no two members may have one position at any time.
+    await db.$executeRaw`UPDATE vm_migration SET position = -1 - position WHERE migration_id = ${migrationId}`;
+    await db.$executeRaw`
+      UPDATE vm_migration SET position = place.at - 1, held = vm_migration.id = ANY(${queue.held})
+      FROM unnest(${order}::text[]) WITH ORDINALITY AS place(id, at) WHERE vm_migration.id = place.id`;
+    const { paused, concurrency } = queue;
+    await db.migration.update({ where: { id: migrationId }, data: { paused, concurrency } });
+    await recordEvent(db, 'migration.changed', { migrationId, data: { order, held: queue.held, paused, concurrency } });
+  });
+}
+
+export async function setMigrationNote(
+  db: Db,
+  id: string,
+  note: { readonly reason: Reason | null; readonly waitingFor: string | null },
+): Promise<void> {
+  await db.migration.update({ where: { id }, data: { waitingFor: note.waitingFor, reason: jsonOrNull(note.reason) } });
+  await recordEvent(db, 'migration.changed', { migrationId: id, data: note });
+}
+
+/** The wish that a VM's migration stands still. */
+export async function setPaused(db: Db, id: string, paused: boolean): Promise<void> {
+  const { migrationId } = await db.vmMigration.update({ where: { id }, data: { paused } });
+  await recordEvent(db, 'vm-migration.settings', { migrationId, vmMigrationId: id, data: { paused } });
+}
+
+export async function setDecision(db: Db, id: string, decision: MemberDecision | null): Promise<void> {
+  const { migrationId } = await db.vmMigration.update({ where: { id }, data: { decision } });
+  await recordEvent(db, 'migration.changed', { migrationId, vmMigrationId: id, data: { decision } });
+}
+
+export async function setFinalPolicy(db: Db, id: string, final: FinalPolicy): Promise<void> {
+  await db.migration.update({ where: { id }, data: { final: json(final) } });
+  await recordEvent(db, 'migration.changed', { migrationId: id, data: { final } });
+}
+
+export async function setRunbook(db: Db, id: string, runbook: Runbook): Promise<void> {
+  await db.migration.update({ where: { id }, data: { runbook: json(runbook) } });
+  await recordEvent(db, 'migration.changed', { migrationId: id, data: { runbook } });
+}
+
+/** Says of everything that has not begun what it waits for; ids are those of VMs' migrations or of migrations. */
+export async function setWaitingFor(
+  db: Db,
+  waiting: readonly { readonly id: string; readonly waitingFor: string }[],
+): Promise<void> {
+  const ids = waiting.map(({ id }) => id);
+  const texts = waiting.map(({ waitingFor }) => waitingFor);
+  await db.$executeRaw`
+    UPDATE vm_migration SET waiting_for = said.text
+    FROM unnest(${ids}::text[], ${texts}::text[]) AS said(id, text)
+    WHERE vm_migration.id = said.id AND status = 'Queued' AND waiting_for IS DISTINCT FROM said.text`;
+  await db.$executeRaw`
+    UPDATE migration SET waiting_for = said.text
+    FROM unnest(${ids}::text[], ${texts}::text[]) AS said(id, text)
+    WHERE migration.id = said.id AND ended_at IS NULL AND migration.waiting_for IS DISTINCT FROM said.text`;
+}
+
+/** Of these ids of migrations and VMs' migrations, the ones that have ended or are not there. */
+export async function findEnded(db: Db, ids: readonly string[]): Promise<readonly string[]> {
+  const rows = await db.$queryRaw<{ id: string }[]>`
+    SELECT id FROM vm_migration WHERE id = ANY(${ids}) AND ended_at IS NULL
+    UNION ALL SELECT id FROM migration WHERE id = ANY(${ids}) AND ended_at IS NULL`;
+  const alive = new Set(rows.map(({ id }) => id));
+  return ids.filter((id) => !alive.has(id));
+}

@@ -1,0 +1,22 @@
+/** What an administrator set for the whole installation. What was never set has the default of core. */
+import { defaultCapacities, type Tokens } from '../core/index.ts';
+import { json, type Db } from './database.ts';
+
+const capacitiesKey = 'admission.capacities';
+
+export async function readCapacities(db: Db): Promise<Tokens> {
+  const row = await db.setting.findUnique({ where: { key: capacitiesKey } });
+  return { ...defaultCapacities, ...(row?.value as Tokens | undefined) };
+}
+
+/** Keeps what differs from the defaults; null of a resource takes its own limit away. */
+export async function setCapacities(db: Db, change: Readonly<Record<string, number | null>>): Promise<Tokens> {
+  const row = await db.setting.findUnique({ where: { key: capacitiesKey } });
+  const before = (row?.value ?? {}) as Tokens;
+  const value = Object.fromEntries(
+    Object.entries({ ...before, ...change }).filter((entry): entry is [string, number] => entry[1] !== null),
+  );
+  const data = { key: capacitiesKey, value: json(value) };
+  await db.setting.upsert({ where: { key: capacitiesKey }, create: data, update: data });
+  return { ...defaultCapacities, ...value };
+}
