@@ -13,6 +13,8 @@ export const limits = {
   concurrencyMax: 100,
   /** Time a guest gets for its own shut-down before the policy decides. */
   shutDownTimeoutSeconds: 300,
+  /** A guest that ignored the request to shut down for so long goes on; it is not waited for any longer. */
+  lateShutDownSeconds: 60,
   /** With the policy "wait" a group waits for a member's shut-down as long as the activity may take. */
   stopWaitSecondsMax: 30 * 86_400,
   /** What a group adds to a member's own time limit, for the power-off that may follow it. */
@@ -25,6 +27,8 @@ export const limits = {
   superviseDetachSeconds: 12 * 3600,
   /** How often the replicator's status is read: an absolute limit must show within a second. */
   supervisePollMs: 1000,
+  /** How often projection, objectives and the rules of the final are judged: a change shows within this time. */
+  outlookSeconds: 5,
   /** How often the source VM is looked at for changed disks while it replicates. */
   sourceCheckSeconds: 30,
   /** Samples kept per VM migration before older ones are thinned: 48 h at 1 Hz. */

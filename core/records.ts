@@ -98,5 +98,6 @@ export const eventTypes = [
   'vm-migration.changed',
   'vm-migration.progress',
   'vm-migration.settings',
+  'vm-migration.objective',
 ] as const;
 export type EventType = (typeof eventTypes)[number];

@@ -13,6 +13,7 @@ export * from './idempotency.ts';
 export * from './migrate.ts';
 export * from './migrations.ts';
 export * from './new-id.ts';
+export * from './outlook.ts';
 export * from './owned-objects.ts';
 export * from './queues.ts';
 export * from './receipts.ts';

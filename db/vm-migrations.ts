@@ -110,6 +110,7 @@ export type VmMigrationFacts = Pick<
   | 'finalVmName'
   | 'finalVmMoref'
   | 'dataPathMs'
+  | 'stoppedByUs'
   | 'approvedBy'
   | 'stopRequestedAt'
   | 'poweredOffAt'

@@ -12,6 +12,7 @@ import { readPlan } from '../plan.ts';
 import type { Services } from '../services.ts';
 import { ensureJob, signIfAsked } from './ensure-job.ts';
 import { watchJob, type JobWatch } from './job-watch.ts';
+import { watchOutlook } from './outlook.ts';
 import { normalDials, sameDials } from './progress.ts';
 import { openProgressWriter, type ProgressWriter } from './report.ts';
 import { findSourceAgent, isUnknownJob, openAgent } from './source-agent.ts';
@@ -27,6 +28,13 @@ interface Attachment {
   readonly write: ProgressWriter;
 }
 
+/** What is asked at each look besides the job itself. */
+interface Lookouts {
+  readonly source: SourceWatch;
+  readonly outlook: ReturnType<typeof watchOutlook>;
+  readonly reporter: Reporter;
+}
+
 /** Between two looks, however often the job changes. */
 const pauseMs = 50;
 
@@ -35,8 +43,12 @@ const failedLooksMax = 5;
 
 export async function superviseReplication(services: Services, input: SuperviseInput): Promise<SuperviseResult> {
   const endsAtMs = Date.now() + input.detachAfterSeconds * 1000;
-  const watch = watchSourceVm(services, input.vmMigrationId);
   const reporter = makeReporter(services, input);
+  const lookouts: Lookouts = {
+    source: watchSourceVm(services, input.vmMigrationId),
+    outlook: watchOutlook(services, input.vmMigrationId),
+    reporter,
+  };
   let attachment: Attachment | undefined;
   let failedLooks = 0;
   try {
@@ -44,7 +56,7 @@ export async function superviseReplication(services: Services, input: SuperviseI
       let restMs = pauseMs;
       try {
         attachment ??= await attach(services, input.vmMigrationId);
-        const result = await look(services, input, attachment, watch, reporter);
+        const result = await look(services, input, attachment, lookouts);
         if (result !== null) return result;
         failedLooks = 0;
       } catch (error) {
@@ -53,7 +65,7 @@ export async function superviseReplication(services: Services, input: SuperviseI
         failedLooks += 1;
         restMs = limits.supervisePollMs;
         const lost = await reporter.trouble(error);
-        if (lost && input.until === 'not-ready') return { outcome: 'not-ready' };
+        if (lost && input.until !== 'ready') return { outcome: 'not-ready' };
         if (isUnknownJob(error) || hasCode(error, 'STALE_GENERATION') || failedLooks >= failedLooksMax) {
           await detach(attachment);
           attachment = undefined;
@@ -92,8 +104,7 @@ async function look(
   services: Services,
   { vmMigrationId, until }: SuperviseInput,
   attachment: Attachment,
-  watch: SourceWatch,
-  reporter: Reporter,
+  { source, outlook, reporter }: Lookouts,
 ): Promise<SuperviseResult | null> {
   const { client, generation, job } = attachment;
   const seen = await job.next(callOptions().signal);
@@ -107,15 +118,31 @@ async function look(
     await client.setDials(vmMigrationId, generation, desired, callOptions());
   }
   if (status.state === 'failed' && !isBackLater(status)) return failedResult(status);
-  const change = await watch.look();
+  const change = await source.look();
   if (change !== null) return { outcome: 'aborted', failure: change };
-  return reached(status, until);
+  const { wishes, decision } = await outlook(status);
+  await pauseAsWanted(attachment, vmMigrationId, status, wishes.paused);
+  if (until === 'final') await reporter.waitsFor(decision.begin ? null : decision.waitingFor);
+  return reached(status, until, decision.begin);
 }
 
-function reached(status: JobStatus, until: SuperviseUntil): SuperviseResult | null {
+/** The wish stands in the records; a source that was started anew is told again. */
+async function pauseAsWanted(
+  { client, generation }: Attachment,
+  vmMigrationId: string,
+  { state }: JobStatus,
+  wanted: boolean,
+): Promise<void> {
+  if (wanted === (state === 'paused')) return;
+  if (wanted) await client.pause(vmMigrationId, generation, callOptions());
+  else await client.resume(vmMigrationId, generation, callOptions());
+}
+
+function reached(status: JobStatus, until: SuperviseUntil, begin: boolean): SuperviseResult | null {
   const { ready } = status.ready;
   if (until === 'ready') return ready ? { outcome: 'ready' } : null;
-  return ready ? null : { outcome: 'not-ready' };
+  if (!ready) return { outcome: 'not-ready' };
+  return until === 'final' && begin ? { outcome: 'final' } : null;
 }
 
 /** Its datastore may only be slow to come back; whether the disk was deleted says the vCenter. */
@@ -142,6 +169,8 @@ function isPassing(error: unknown): boolean {
 
 interface Reporter {
   say(status: JobStatus): Promise<void>;
+  /** What the final migration waits for. */
+  waitsFor(text: string | null): Promise<void>;
   /** Returns whether replication has to be called interrupted. */
   trouble(error: unknown): Promise<boolean>;
 }
@@ -150,6 +179,7 @@ interface Reporter {
 function makeReporter(services: Services, { vmMigrationId, until }: SuperviseInput): Reporter {
   const quietLooks = 2;
   let written = '';
+  let waited: string | null = null;
   let troubles = 0;
   async function write(reason: Reason | null): Promise<void> {
     const key = reason?.code ?? '';
@@ -168,6 +198,11 @@ function makeReporter(services: Services, { vmMigrationId, until }: SuperviseInp
     async say(status) {
       troubles = 0;
       await write(reasonOf(status));
+    },
+    async waitsFor(text) {
+      if (text === waited) return;
+      await setPhase(services.database, vmMigrationId, { step: 'ready', waitingFor: text, onlyDuring: ['ready'] });
+      waited = text;
     },
     async trouble(error) {
       troubles += 1;

@@ -15,6 +15,7 @@ import {
   readVmConfig,
   setDiskUuid,
   uploadFile,
+  waitForAddress,
   waitForTools,
   type MoRef,
 } from '../../vsphere/index.ts';
@@ -113,11 +114,14 @@ export async function waitForFinalGuest(
   services: Services,
   vmMigrationId: string,
   timeoutSeconds: number,
+  until: 'tools' | 'address' = 'tools',
 ): Promise<boolean> {
   const plan = await readPlan(services, vmMigrationId);
   const session = await services.session(plan.destination.siteId);
+  const wait = { timeoutMs: timeoutSeconds * 1000, ...callOptions() };
   try {
-    await waitForTools(session, finalVmOf(plan), { timeoutMs: timeoutSeconds * 1000, ...callOptions() });
+    await waitForTools(session, finalVmOf(plan), wait);
+    if (until === 'address') await waitForAddress(session, finalVmOf(plan), wait);
   } catch (error) {
     if (hasCode(error, 'VSPHERE_TIMEOUT')) return false;
     throw error;

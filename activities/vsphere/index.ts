@@ -6,6 +6,7 @@ import { deleteConfigurationIso, uploadConfigurationIso } from './configuration-
 import { copyNvram, createFinalVm, detachTargetDisks, powerOnFinalVm, waitForFinalGuest } from './final-vm.ts';
 import { markSourceVm } from './mark-source.ts';
 import { createShadowVm, destroyShadowVm, powerOnShadowVm, waitForShadowVmAddress } from './shadow-vm.ts';
+import { restoreSourcePower } from './restore-source-power.ts';
 import { requestGuestShutDown, stopSourceVm } from './source-power.ts';
 import { attachStoragePolicy, detachStoragePolicy } from './storage-policy.ts';
 import { createTargetDisks, deleteTargetDisks } from './target-disks.ts';
@@ -26,12 +27,13 @@ export function vsphereActivities(services: Services): VsphereActivities {
     detachStoragePolicy: ({ vmMigrationId }) => detachStoragePolicy(services, vmMigrationId),
     requestGuestShutDown: ({ vmMigrationId }) => requestGuestShutDown(services, vmMigrationId),
     stopSourceVm: ({ vmMigrationId }) => stopSourceVm(services, vmMigrationId),
+    restoreSourcePower: ({ vmMigrationId }) => restoreSourcePower(services, vmMigrationId),
     detachTargetDisks: ({ vmMigrationId }) => detachTargetDisks(services, vmMigrationId),
     createFinalVm: ({ vmMigrationId }) => createFinalVm(services, vmMigrationId),
     copyNvram: ({ vmMigrationId }) => copyNvram(services, vmMigrationId),
     powerOnFinalVm: ({ vmMigrationId }) => powerOnFinalVm(services, vmMigrationId),
-    waitForFinalGuest: ({ vmMigrationId, timeoutSeconds }) =>
-      waitForFinalGuest(services, vmMigrationId, timeoutSeconds),
+    waitForFinalGuest: ({ vmMigrationId, timeoutSeconds, until }) =>
+      waitForFinalGuest(services, vmMigrationId, timeoutSeconds, until),
     markSourceVm: ({ vmMigrationId }) => markSourceVm(services, vmMigrationId),
   };
 }

@@ -26,6 +26,8 @@ export async function stopSourceVm(services: Services, vmMigrationId: string): P
   const session = await services.session(plan.details.sourceSiteId);
   if ((await readPowerState(session, plan.sourceVm)) !== 'poweredOff') {
     await noteStopRequest(services, plan);
+    // Before the stop: whoever gives the final up later has to know that it was running.
+    await setFacts(services.database.prisma, vmMigrationId, { stoppedByUs: true });
     await stop(session, plan);
     await setFacts(services.database.prisma, vmMigrationId, { poweredOffAt: new Date() });
   } else if (plan.details.poweredOffAt === null) {

@@ -72,7 +72,7 @@ async function replicateUntilReady(run: Run): Promise<void> {
 async function waitForFinal(run: Run): Promise<void> {
   const byRules = run.input.inGroup !== true && !run.onlyByHand;
   await enter(run, 'ready', {
-    ...(run.facts?.powersOn === true && byRules ? {} : { waitingFor: 'the final migration to be started' }),
+    waitingFor: byRules ? 'the rules of its final migration' : 'the final migration to be started',
     reason: run.lastRefusal,
     needsOperator: !byRules,
   });
