@@ -2,6 +2,16 @@
 // The words of the states are the product's; which state may follow which is core's business.
 import { z } from 'zod';
 import { backgroundStates, limits, stateTable, statuses, type State } from '../core/index.ts';
+import {
+  concurrency,
+  finalPolicy,
+  objectives,
+  priority,
+  projection,
+  risk,
+  runbook,
+  runbookRequest,
+} from './rest-plans.ts';
 import { bytes, diskId, migrationId, moref, pageOf, reason, siteId, timestamp, vmMigrationId } from './rest-common.ts';
 
 const percent = z.int().min(0).max(100);
@@ -26,11 +36,16 @@ export const changeSettingsRequest = z
 
 export const startMigrationRequest = z
   .strictObject({
-    kind: z.literal('independent').describe('VMs are migrated one after another'),
-    autoFinal: z
-      .boolean()
-      .default(false)
-      .describe('When ready, shut the guest down, send the rest and power the VM on at the destination'),
+    kind: z
+      .enum(['independent', 'group'])
+      .describe('One after another from a queue, or copied side by side and final-migrated by one action'),
+    final: finalPolicy
+      .default({ mode: 'manual', windows: [] })
+      .describe('Begun by itself the VM is powered on at the destination; only for independent migrations'),
+    objectives: objectives.prefault({}),
+    priority,
+    concurrency: concurrency.optional().describe('Default: 1 for independent migrations, all for a group'),
+    runbook: runbookRequest.optional().describe('Only for groups'),
     vms: z
       .array(z.strictObject({ siteId, moref }))
       .min(1)
@@ -60,7 +75,29 @@ export const startMigrationRequest = z
       .prefault({})
       .describe('What happens when the guest does not shut down in time'),
   })
+  .refine((wanted) => wanted.kind === 'group' || wanted.runbook === undefined, 'only a group has a runbook')
+  .refine((wanted) => wanted.kind === 'independent' || wanted.final.mode === 'manual', 'a group is finished by hand')
   .meta({ id: 'StartMigrationRequest' });
+
+export const changeMigrationRequest = z
+  .strictObject({
+    final: finalPolicy,
+    objectives,
+    runbook: runbookRequest,
+    settings: z.strictObject(dialFields).partial().describe('Members with settings of their own keep those'),
+    shutDown: z.strictObject({
+      timeoutSeconds: z.int().min(1).max(86_400),
+      onTimeout: z.enum(['wait', 'power-off', 'give-up']),
+    }),
+  })
+  .partial()
+  .refine((change) => Object.keys(change).length > 0, 'must change something')
+  .meta({ id: 'ChangeMigrationRequest', description: 'What is named is changed, while it runs' });
+
+export const finalMigrationRequest = z
+  .strictObject({ anyway: z.boolean().default(false).describe('Also when an objective would be missed') })
+  .prefault({})
+  .meta({ id: 'FinalMigrationRequest' });
 
 export const status = z.enum(statuses).meta({ id: 'Status' });
 export const state = z.enum(Object.keys(stateTable) as [State, ...State[]]).meta({ id: 'State' });
@@ -147,7 +184,6 @@ export const vmMigration = z
       shadowVmMoref: moref.nullable(),
       shadowVmAddress: z.string().nullable(),
     }),
-    autoFinal: z.boolean(),
     status,
     state: state.describe('The step within the status, in the words of the product'),
     reason: reason.nullable().describe('Why it is where it is'),
@@ -157,6 +193,11 @@ export const vmMigration = z
     disks: z.array(diskMigration),
     progress: progress.nullable(),
     ready: z.boolean().describe('Whether a final migration would be accepted now'),
+    paused: z.boolean(),
+    held: z.boolean().describe('Passed over in the queue until it is let go'),
+    decision: z.enum(['wait', 'go-on-without']).nullable().describe('About a group’s member that failed or ended'),
+    projection: projection.nullable(),
+    risks: z.array(risk),
     warnings: z.array(z.object({ code: z.string(), message: z.string() })),
     downtime: downtime.nullable().describe('How long the VM stood still, once it was stopped'),
     createdAt: timestamp,
@@ -169,9 +210,16 @@ export const vmMigration = z
 export const migration = z
   .object({
     id: migrationId,
-    kind: z.literal('independent'),
-    autoFinal: z.boolean(),
+    kind: z.enum(['independent', 'group']),
+    final: finalPolicy,
+    objectives,
+    runbook,
+    priority: z.int(),
+    concurrency: z.int(),
+    paused: z.boolean(),
     status,
+    reason: reason.nullable(),
+    waitingFor: z.string().nullable().describe('What it waits for, where it waits'),
     counts: z.object({ total: z.int(), completed: z.int(), failed: z.int(), terminated: z.int() }),
     requestedBy: z.string().describe('Principal that asked for it'),
     createdAt: timestamp,
@@ -214,6 +262,7 @@ export type Dials = z.infer<typeof dials>;
 export type ChangeSettingsRequest = z.infer<typeof changeSettingsRequest>;
 export type StartMigrationRequest = z.infer<typeof startMigrationRequest>;
 export type StartMigrationInput = z.input<typeof startMigrationRequest>;
+export type ChangeMigrationRequest = z.infer<typeof changeMigrationRequest>;
 export type Status = z.infer<typeof status>;
 export type Rates = z.infer<typeof rates>;
 export type Progress = z.infer<typeof progress>;

@@ -2,5 +2,6 @@
 export * from './events.ts';
 export * from './rest-common.ts';
 export * from './rest-migrations.ts';
+export * from './rest-plans.ts';
 export * from './rest-sites.ts';
 export * from './rest-system.ts';

@@ -37,7 +37,10 @@ interface Refusal extends ProblemError {
   readonly remedy?: string;
 }
 
-export async function checkSources(wanted: StartMigrationRequest, services: Services): Promise<CheckedSource[]> {
+/** VMs of another site than the destination's. */
+export type WantedSources = Pick<StartMigrationRequest, 'vms'> & { readonly destination: { readonly siteId: string } };
+
+export async function checkSources(wanted: WantedSources, services: Services): Promise<CheckedSource[]> {
   const siteIds = [...new Set(wanted.vms.map((vm) => vm.siteId))];
   if (siteIds.includes(wanted.destination.siteId)) {
     throw invalidInput([{ pointer: '/destination/siteId', message: 'must be another site than that of the VMs' }]);
@@ -88,6 +91,7 @@ async function describe(services: Services, siteId: string, facts: VmFacts, plac
       vmMoref: facts.ref.value,
       vmInstanceUuid: facts.instanceUuid,
       vmName: facts.name,
+      sourceHostMoref: facts.host?.value ?? null,
       warnings: warnings.map(({ code, message }) => ({ code, message })),
       settings: null,
       disks: selected.map(toNewDisk),

@@ -28,7 +28,6 @@ export async function insertTestMigration(services: Services): Promise<Migration
   return services.database.transaction((db) =>
     createMigration(db, {
       kind: 'independent',
-      autoFinal: false,
       requestedBy: 'tok_test',
       destination: { siteId: destination.id, clusterMoref: 'domain-c1', datastoreMoref: 'datastore-1', networks: [] },
       members: [
@@ -37,6 +36,7 @@ export async function insertTestMigration(services: Services): Promise<Migration
           vmMoref: 'vm-1',
           vmInstanceUuid: randomUUID(),
           vmName: `app-${suffix}`,
+          sourceHostMoref: 'host-1',
           warnings: [],
           settings: null,
           disks: [
