@@ -7,7 +7,7 @@ export { createFirstToken, refreshCliFile, writeCliFile, type CliFile } from './
 export { keepHouse } from './installation/housekeeping.ts';
 export { keepStartingQueued } from './migrations/start-queued.ts';
 export { createTemporalGateway } from './migrations/temporal-gateway.ts';
-export type { VmAction, WorkflowGateway } from './migrations/workflow-gateway.ts';
+export type { Action, WorkflowGateway } from './migrations/workflow-gateway.ts';
 export { createRouteTable, type RouteTable } from './routes/index.ts';
 export { listen, type ListeningServer, type TlsFiles } from './server.ts';
 export type { Services } from './services.ts';

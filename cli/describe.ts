@@ -1,6 +1,6 @@
-// One VM's migration in plain words: for show, settings and the end of watch. Pure text.
-import type { VmMigration } from '../contracts/rest.ts';
-import { formatBytes, formatRate, formatSeconds, formatTime } from './format.ts';
+// Migrations in plain words: for show, settings and the end of watch. Pure text.
+import type { Migration, VmMigration } from '../contracts/rest.ts';
+import { formatBytes, formatRate, formatSeconds, formatTime, table } from './format.ts';
 
 export function describeVmMigration(item: VmMigration): string {
   return [
@@ -10,10 +10,24 @@ export function describeVmMigration(item: VmMigration): string {
     ...(item.failure === null ? [] : [`  Failed: ${item.failure.message}`, `  What to do: ${item.failure.remedy}`]),
     ...item.warnings.map((warning) => `  Warning: ${warning.message}`),
     ...progressLines(item),
+    ...outlookLines(item),
     ...settingsLines(item),
     ...downtimeLines(item),
     `  Started ${formatTime(item.createdAt)}${item.endedAt === null ? '' : `, ended ${formatTime(item.endedAt)}`}`,
   ].join('\n');
+}
+
+/** What is to be expected, and which objectives are at risk. */
+function outlookLines({ projection, risks, endedAt }: VmMigration): string[] {
+  if (projection === null || endedAt !== null) return [];
+  const { p50Seconds, p90Seconds } = projection.ready;
+  const likely = p50Seconds === null ? 'cannot be foreseen' : `${formatSeconds(p50Seconds)} as likely as not`;
+  const sure = p90Seconds === null ? '' : `, ${formatSeconds(p90Seconds)} nearly surely`;
+  const stop = projection.downtimeSeconds;
+  return [
+    `  Ready in: ${likely}${sure}${stop === null ? '' : `; a stop now would take ${formatSeconds(stop)}`}`,
+    ...risks.flatMap(({ message, help }) => [`  At risk: ${message}`, ...help.map((line) => `    ${line}`)]),
+  ];
 }
 
 export function describeSettings(item: VmMigration): string {
@@ -69,4 +83,27 @@ function downtimeLines({ downtime }: VmMigration): string[] {
       : [`  The VM stood still for ${formatSeconds(downtime.totalMs / 1_000)}, guest shut-down and boot included`];
   const path = downtime.dataPathMs === null ? [] : [`  Its data path stood still for ${downtime.dataPathMs} ms`];
   return [...total, ...path];
+}
+
+/** One migration with its members. */
+export function describeMigration(item: Migration): string {
+  const rows = item.vmMigrations.map((member) => [
+    member.vm.name,
+    member.status,
+    member.state,
+    shareText(member),
+    member.id,
+  ]);
+  return [
+    `${item.id}: ${item.status}${item.final.mode === 'manual' ? '' : `, ${item.final.mode} final`}${item.paused ? ', paused' : ''}`,
+    ...(item.waitingFor === null ? [] : [`Waits for ${item.waitingFor}.`]),
+    ...(item.reason === null ? [] : [item.reason.message]),
+    table(['vm', 'status', 'state', 'copied', 'id'], rows),
+  ].join('\n');
+}
+
+function shareText({ progress, endedAt, createdAt }: VmMigration): string {
+  if (progress === null) return '-';
+  const took = endedAt === null ? '' : `, ${formatSeconds((Date.parse(endedAt) - Date.parse(createdAt)) / 1_000)}`;
+  return `${Math.floor(progress.percent)} % of ${formatBytes(progress.allocatedBytes)}${took}`;
 }

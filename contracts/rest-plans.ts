@@ -54,6 +54,12 @@ export const runbookRequest = z
   })
   .meta({ id: 'RunbookRequest', description: 'Order of shut-down at the source and power-on at the destination' });
 
+/** As people write it into a file: VMs by name. */
+export const runbookFile = z.strictObject({
+  shutDown: z.array(z.strictObject({ vms: z.array(z.string().min(1)).min(1), ...stepFields })).default([]),
+  powerOn: z.array(z.strictObject({ vms: z.array(z.string().min(1)).min(1), ...powerOnFields })).default([]),
+});
+
 /** As it is kept: members by their ids. */
 export const runbook = z
   .strictObject({

@@ -1,5 +1,16 @@
 /** What is kept of queues, groups and their members for people. The workflow is the truth; these rows follow it. */
-import type { FinalPolicy, MemberDecision, Queue, Reason, Runbook } from '../core/index.ts';
+import {
+  limits,
+  type Dials,
+  type FinalPolicy,
+  type MemberDecision,
+  type MigrationOptions,
+  type Objectives,
+  type Queue,
+  type Reason,
+  type Runbook,
+} from '../core/index.ts';
+import type { Prisma } from '../generated/prisma/client.ts';
 import { json, jsonOrNull, type Database, type Db } from './database.ts';
 import { recordEvent } from './events.ts';
 import { getMigration } from './migrations.ts';
@@ -53,14 +64,19 @@ export async function setDecision(db: Db, id: string, decision: MemberDecision |
   await recordEvent(db, 'migration.changed', { migrationId, vmMigrationId: id, data: { decision } });
 }
 
-export async function setFinalPolicy(db: Db, id: string, final: FinalPolicy): Promise<void> {
-  await db.migration.update({ where: { id }, data: { final: json(final) } });
-  await recordEvent(db, 'migration.changed', { migrationId: id, data: { final } });
+/** What is planned for a migration; what is not named stays. */
+export interface PlanChange {
+  readonly final?: FinalPolicy | undefined;
+  readonly objectives?: Objectives | undefined;
+  readonly runbook?: Runbook | undefined;
+  readonly settings?: Dials | undefined;
+  readonly options?: MigrationOptions | undefined;
 }
 
-export async function setRunbook(db: Db, id: string, runbook: Runbook): Promise<void> {
-  await db.migration.update({ where: { id }, data: { runbook: json(runbook) } });
-  await recordEvent(db, 'migration.changed', { migrationId: id, data: { runbook } });
+export async function setPlan(db: Db, id: string, change: PlanChange): Promise<void> {
+  const data = Object.entries(change).flatMap(([name, value]) => (value === undefined ? [] : [[name, json(value)]]));
+  await db.migration.update({ where: { id }, data: Object.fromEntries(data) as Prisma.MigrationUpdateInput });
+  await recordEvent(db, 'migration.changed', { migrationId: id, data: { ...change } });
 }
 
 /** Says of everything that has not begun what it waits for; ids are those of VMs' migrations or of migrations. */
@@ -87,4 +103,16 @@ export async function findEnded(db: Db, ids: readonly string[]): Promise<readonl
     UNION ALL SELECT id FROM migration WHERE id = ANY(${ids}) AND ended_at IS NULL`;
   const alive = new Set(rows.map(({ id }) => id));
   return ids.filter((id) => !alive.has(id));
+}
+
+/** What has not begun and waits for something, the oldest first. */
+export async function listWaiting(db: Db): Promise<readonly { readonly id: string; readonly waitingFor: string }[]> {
+  const where = { endedAt: null, status: 'Queued', waitingFor: { not: null } };
+  const rows = await db.vmMigration.findMany({
+    where,
+    orderBy: { id: 'asc' },
+    take: limits.pageSizeMax,
+    select: { id: true, waitingFor: true },
+  });
+  return rows.map(({ id, waitingFor }) => ({ id, waitingFor: waitingFor ?? '' }));
 }

@@ -18,8 +18,11 @@ import { isOlder } from './versions.ts';
 
 type Wanted = StartMigrationRequest['destination'];
 
+/** What has to be known of a request to judge its destination. */
+export type WantedDestination = Pick<StartMigrationRequest, 'destination'>;
+
 export async function checkDestination(
-  wanted: StartMigrationRequest,
+  wanted: WantedDestination,
   sources: readonly CheckedSource[],
   services: Services,
 ): Promise<NetworkMapping[]> {

@@ -2,7 +2,7 @@
 // transaction, then the workflow is started. A refusal leaves nothing behind.
 import type { StartMigrationRequest } from '../../contracts/rest.ts';
 import { defaultDials, limits, type Destination, type MigrationKind } from '../../core/index.ts';
-import { createMigration, getMigration, recordAudit, setRunbook, type MigrationWithMembers } from '../../db/index.ts';
+import { createMigration, getMigration, recordAudit, setPlan, type MigrationWithMembers } from '../../db/index.ts';
 import type { HandlerContext } from '../http/route.ts';
 import { merged } from './change-settings.ts';
 import { checkAdmission } from './check-admission.ts';
@@ -35,7 +35,7 @@ export async function startMigration(
       members,
     });
     if (wanted.runbook !== undefined) {
-      await setRunbook(db, made.id, toRunbook(wanted.runbook, made.vmMigrations, '/runbook'));
+      await setPlan(db, made.id, { runbook: toRunbook(wanted.runbook, made.vmMigrations, '/runbook') });
     }
     await recordAudit(db, {
       principalId: principal.id,

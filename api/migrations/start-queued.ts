@@ -1,6 +1,7 @@
 // Records first, workflow second: between the two a process may die or the workflow engine be away. So what the records
 // say is begun is started again, from time to time, until it is; starting twice changes nothing.
 import type { Logger } from 'pino';
+import type { MigrationKind } from '../../core/index.ts';
 import type { Services } from '../services.ts';
 
 const intervalMs = 10_000;
@@ -22,11 +23,12 @@ export async function startQueued({ database, workflows }: Services): Promise<vo
       where: { status: 'Queued', endedAt: null },
       orderBy: { id: 'asc' },
       take: perRoundMax,
-      select: { id: true },
+      select: { id: true, kind: true },
     }),
     database.prisma.cluster.findMany({ where: { state: 'configuring' }, take: perRoundMax }),
   ]);
-  for (const { id } of migrations) await workflows.startMigration(id);
+  await workflows.ensureAdmission();
+  for (const { id, kind } of migrations) await workflows.startMigration(id, kind as MigrationKind);
   for (const cluster of clusters) await workflows.startClusterSetup(cluster);
 }
 

@@ -10,12 +10,24 @@ import {
   type WorkflowStartOptions,
 } from '@temporalio/client';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { OperatorCommand } from '../../contracts/workflows.ts';
-import { MigrationError, assertNever } from '../../core/index.ts';
+import type { SignalDefinition, UpdateDefinition } from '@temporalio/common';
+import type { CommandAccepted, OperatorCommand } from '../../contracts/workflows.ts';
+import { MigrationError } from '../../core/index.ts';
 import { connectWorkflowEngine, refusalOf, type WorkflowEngine } from '../../temporal/client.ts';
-import { clusterSetupWorkflowId, controlTaskQueue, workflowTypes } from '../../temporal/index.ts';
-import { changeSettings, finalMigration, shutDownGuest, terminate } from '../../workflows/messages.ts';
-import type { VmAction, WorkflowGateway } from './workflow-gateway.ts';
+import { admissionWorkflowId, clusterSetupWorkflowId, controlTaskQueue, workflowTypes } from '../../temporal/index.ts';
+import {
+  changeCapacities,
+  changeQueue,
+  changeSettings,
+  decideMember,
+  finalMigration,
+  pause,
+  resume,
+  retry,
+  shutDownGuest,
+  terminate,
+} from '../../workflows/messages.ts';
+import type { Action, WorkflowGateway } from './workflow-gateway.ts';
 
 /** Starting and signalling need the server only. */
 const serverDeadlineMs = 8_000;
@@ -32,11 +44,17 @@ interface EngineAccess {
 export function createTemporalGateway(address: string): WorkflowGateway {
   const engine = accessEngine(address);
   return {
-    startMigration: (migrationId) =>
-      start(engine, workflowTypes.independentMigration, {
+    startMigration: (migrationId, kind) =>
+      start(engine, kind === 'group' ? workflowTypes.groupMigration : workflowTypes.independentMigration, {
         workflowId: migrationId,
         args: [{ migrationId }],
         workflowIdReusePolicy: WorkflowIdReusePolicy.REJECT_DUPLICATE,
+      }),
+    ensureAdmission: () =>
+      start(engine, workflowTypes.admission, {
+        workflowId: admissionWorkflowId,
+        args: [{}],
+        workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
       }),
     startClusterSetup: ({ id, siteId, moref }) =>
       start(engine, workflowTypes.clusterSetup, {
@@ -44,17 +62,13 @@ export function createTemporalGateway(address: string): WorkflowGateway {
         args: [{ clusterId: id }],
         workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
       }),
-    async changeSettings(vmMigrationId, dials) {
-      try {
-        await engine.within(serverDeadlineMs, (client) =>
-          client.workflow.getHandle(vmMigrationId).signal(changeSettings, dials),
-        );
-      } catch (error) {
-        if (!(error instanceof WorkflowNotFoundError)) throw error;
-      }
-    },
-    command: (vmMigrationId, action, requestedBy) => update(engine, vmMigrationId, definitionOf(action), requestedBy),
-    terminateMigration: (migrationId, requestedBy) => update(engine, migrationId, terminate, requestedBy),
+    changeSettings: (vmMigrationId, dials) => signal(engine, vmMigrationId, changeSettings, dials),
+    changeCapacities: (capacities) => signal(engine, admissionWorkflowId, changeCapacities, capacities),
+    command: (id, action, requestedBy) => update(engine, id, definitionOf[action], { requestedBy }),
+    decideMember: (migrationId, vmMigrationId, decision, requestedBy) =>
+      update(engine, migrationId, decideMember, { requestedBy, vmMigrationId, decision }),
+    changeQueue: (migrationId, change, requestedBy) =>
+      update(engine, migrationId, changeQueue, { requestedBy, change }),
     async ping() {
       await engine.within(2_000, (client) => client.connection.workflowService.getSystemInfo({}));
     },
@@ -96,15 +110,30 @@ async function start(engine: EngineAccess, workflowType: string, options: StartO
   }
 }
 
-async function update(
+/** Who does not run any more hears nothing. */
+async function signal<Word>(
   engine: EngineAccess,
   workflowId: string,
-  definition: typeof finalMigration,
-  requestedBy: string,
+  definition: SignalDefinition<[Word]>,
+  word: Word,
+): Promise<void> {
+  try {
+    await engine.within(serverDeadlineMs, (client) => client.workflow.getHandle(workflowId).signal(definition, word));
+  } catch (error) {
+    if (!(error instanceof WorkflowNotFoundError)) throw error;
+  }
+}
+
+async function update<Words extends OperatorCommand>(
+  engine: EngineAccess,
+  workflowId: string,
+  definition: UpdateDefinition<CommandAccepted, [Words]>,
+  words: Words,
 ): Promise<void> {
   try {
     await engine.within(updateDeadlineMs, async (client) => {
-      const options = { args: [{ requestedBy }] as [OperatorCommand], waitForStage: WorkflowUpdateStage.ACCEPTED };
+      const args: [Words] = [words];
+      const options = { args, waitForStage: WorkflowUpdateStage.ACCEPTED } as const;
       const handle = await client.workflow.getHandle(workflowId).startUpdate(definition, options);
       // A refusal comes as the result, and at once; what is accepted may take its time.
       await Promise.race([handle.result(), sleep(resultWaitMs, undefined, { ref: false })]);
@@ -114,18 +143,14 @@ async function update(
   }
 }
 
-function definitionOf(action: VmAction): typeof finalMigration {
-  switch (action) {
-    case 'final-migration':
-      return finalMigration;
-    case 'terminate':
-      return terminate;
-    case 'shut-down-guest':
-      return shutDownGuest;
-    default:
-      return assertNever(action);
-  }
-}
+const definitionOf: Readonly<Record<Action, UpdateDefinition<CommandAccepted, [OperatorCommand]>>> = {
+  'final-migration': finalMigration,
+  terminate,
+  'shut-down-guest': shutDownGuest,
+  pause,
+  resume,
+  retry,
+};
 
 function notRunning(error: unknown, workflowId: string): MigrationError | null {
   if (!(error instanceof WorkflowNotFoundError)) return null;

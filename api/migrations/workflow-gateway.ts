@@ -1,20 +1,32 @@
 // What the API asks of the workflow engine, in the words of the domain. The implementation beside it speaks Temporal;
 // a test puts a recorder in its place.
-import type { Dials } from '../../core/index.ts';
+import type { Dials, MemberDecision, MigrationKind, QueueChange, Tokens } from '../../core/index.ts';
 
-export type VmAction = 'final-migration' | 'terminate' | 'shut-down-guest';
+/** Commands without further words, to a VM's migration or to a whole one. */
+export type Action = 'final-migration' | 'terminate' | 'shut-down-guest' | 'pause' | 'resume' | 'retry';
 
 export interface WorkflowGateway {
   /** Starts the workflow of a migration that is in the records. May be called twice: the second changes nothing. */
-  startMigration(migrationId: string): Promise<void>;
+  startMigration(migrationId: string, kind: MigrationKind): Promise<void>;
+  /** Starts the workflow that gives out tokens, where it does not run. */
+  ensureAdmission(): Promise<void>;
   /** Starts (or joins) the configuration of a cluster that is in the records. */
   startClusterSetup(cluster: { readonly id: string; readonly siteId: string; readonly moref: string }): Promise<void>;
   /** Tells a running VM migration its new settings. One that does not run any more hears nothing. */
-  changeSettings(vmMigrationId: string, dials: Dials): Promise<void>;
-  /** Gives a command and waits until it is accepted. A refusal comes as the code that the workflow gave. */
-  command(vmMigrationId: string, action: VmAction, principalId: string): Promise<void>;
-  /** Ends every member of a migration that has not ended. */
-  terminateMigration(migrationId: string, principalId: string): Promise<void>;
+  changeSettings(vmMigrationId: string, dials: Dials | null): Promise<void>;
+  /** Gives a command to `id` and waits until it is accepted. A refusal comes as the code that the workflow gave. */
+  command(id: string, action: Action, principalId: string): Promise<void>;
+  /** What becomes of a group's member that failed or was terminated. Refused like a command. */
+  decideMember(
+    migrationId: string,
+    vmMigrationId: string,
+    decision: MemberDecision,
+    principalId: string,
+  ): Promise<void>;
+  /** Changes a queue that runs. Refused like a command. */
+  changeQueue(migrationId: string, change: QueueChange, principalId: string): Promise<void>;
+  /** Tells the admission workflow what there is to give out. */
+  changeCapacities(capacities: Tokens): Promise<void>;
   ping(): Promise<void>;
   close(): Promise<void>;
 }

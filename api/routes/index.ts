@@ -1,6 +1,7 @@
 // The route table: every route of the API, in the order of the documents.
 import { makeOpenApiDocument, type OpenApiDocument } from '../documents/openapi.ts';
 import type { Route } from '../http/route.ts';
+import { admissionRoutes } from './admission.ts';
 import { auditRoutes } from './audit.ts';
 import { clusterRoutes } from './clusters.ts';
 import { eventRoutes } from './events.ts';
@@ -22,6 +23,7 @@ export function createRouteTable(version: string): RouteTable {
     ...clusterRoutes,
     ...migrationRoutes,
     ...vmMigrationRoutes,
+    ...admissionRoutes,
     ...eventRoutes,
     ...leakRoutes,
     ...auditRoutes,

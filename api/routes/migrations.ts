@@ -2,16 +2,26 @@
 import { z } from 'zod';
 import {
   actionAccepted,
+  addMembersRequest,
+  changeMigrationRequest,
+  finalMigrationRequest,
   migration,
   migrationId,
   migrationPage,
   pageQuery,
+  queueChange,
   startMigrationRequest,
 } from '../../contracts/rest.ts';
+import { MigrationError } from '../../core/index.ts';
 import { getMigration, listMigrations } from '../../db/index.ts';
 import { accepted, defineRoute, ok, type Route } from '../http/route.ts';
 import { commandAudited } from '../migrations/command-audited.ts';
+import { addMembers } from '../migrations/add-members.ts';
+import { changeMigration } from '../migrations/change-migration.ts';
+import { checkObjectives } from '../migrations/check-objectives.ts';
 import { startMigration } from '../migrations/start-migration.ts';
+import type { Action } from '../migrations/workflow-gateway.ts';
+import { toQueueChange } from '../migrations/queue-change.ts';
 import { toMigration } from '../migrations/views.ts';
 import { pageFrom } from './page.ts';
 
@@ -38,6 +48,7 @@ const startRoute = defineRoute({
     'DATASTORE_UNKNOWN',
     'DATASTORE_FULL',
     'DESTINATION_OLDER',
+    'ADMISSION_TOO_SMALL',
     'VSPHERE_UNREACHABLE',
     'VSPHERE_LOGIN_FAILED',
     'WORKFLOW_ENGINE_UNAVAILABLE',
@@ -80,25 +91,162 @@ const showRoute = defineRoute({
   },
 });
 
-const terminateRoute = defineRoute({
-  method: 'post',
-  path: '/api/v1/migrations/{migrationId}/actions/terminate',
+const changeRoute = defineRoute({
+  method: 'patch',
+  path: '/api/v1/migrations/{migrationId}',
   tag: 'Migrations',
-  operationId: 'terminateMigration',
-  summary: 'Terminate a migration',
-  description: 'Ends every member that has not ended and undoes what was made. The source VMs run on.',
+  operationId: 'changeMigration',
+  summary: 'Change a migration while it runs',
+  description: 'Rules of the final, objectives, runbook, settings of all members, shut-down. What is named is changed.',
   scope: 'migrations:write',
   params: pathParameters,
-  responses: { 202: { description: 'Accepted; the state follows', schema: actionAccepted } },
-  problems: ['NOT_FOUND', 'ALREADY_ENDED', 'PHASE_DISALLOWS', 'WORKFLOW_ENGINE_UNAVAILABLE'],
-  async handler({ params }, context) {
-    const id = params.migrationId;
-    const row = await getMigration(context.services.database.prisma, id);
-    await commandAudited(context, { action: 'migration.terminate', kind: 'migration', id, endedAt: row.endedAt }, () =>
-      context.services.workflows.terminateMigration(id, context.principal.id),
-    );
-    return accepted({ id, action: 'terminate', accepted: true }, `/api/v1/migrations/${id}`);
+  body: changeMigrationRequest,
+  responses: { 200: { description: 'The migration as it is now', schema: migration } },
+  problems: ['NOT_FOUND', 'ALREADY_ENDED', 'FINAL_UNDER_WAY'],
+  async handler({ params, body }, context) {
+    return ok(toMigration(await changeMigration(params.migrationId, body, context)));
   },
 });
 
-export const migrationRoutes: readonly Route[] = [startRoute, listRoute, showRoute, terminateRoute];
+const queueRoute = defineRoute({
+  method: 'post',
+  path: '/api/v1/migrations/{migrationId}/queue',
+  tag: 'Migrations',
+  operationId: 'changeQueue',
+  summary: 'Change the queue of an independent migration',
+  description: 'Moves, holds, lets go or removes a member that waits, or sets how many run at once.',
+  scope: 'migrations:write',
+  params: pathParameters,
+  body: queueChange,
+  responses: { 202: { description: 'Accepted; the order follows', schema: actionAccepted } },
+  problems: ['NOT_FOUND', 'ALREADY_ENDED', 'PHASE_DISALLOWS', 'MEMBER_NOT_WAITING', 'WORKFLOW_ENGINE_UNAVAILABLE'],
+  async handler({ params, body }, context) {
+    const id = params.migrationId;
+    const { endedAt, kind } = await getMigration(context.services.database.prisma, id);
+    const change = toQueueChange(body);
+    const target = { action: `migration.queue-${change.kind}`, kind: 'migration', id, endedAt } as const;
+    await commandAudited(context, target, async () => {
+      if (kind !== 'independent') throw new MigrationError('PHASE_DISALLOWS', 'A group has no queue.');
+      await context.services.workflows.changeQueue(id, change, context.principal.id);
+    });
+    return accepted({ id, action: change.kind, accepted: true }, `/api/v1/migrations/${id}`);
+  },
+});
+
+const addRoute = defineRoute({
+  method: 'post',
+  path: '/api/v1/migrations/{migrationId}/members',
+  tag: 'Migrations',
+  operationId: 'addMembers',
+  summary: 'Add VMs to the queue of an independent migration',
+  description: 'They are checked like those of a new migration and wait at the end of the queue.',
+  scope: 'migrations:write',
+  params: pathParameters,
+  body: addMembersRequest,
+  responses: { 202: { description: 'Added', schema: migration, headers: { Location: 'Address of the migration' } } },
+  problems: [
+    'NOT_FOUND',
+    'ALREADY_ENDED',
+    'PHASE_DISALLOWS',
+    'CLUSTER_NOT_CONFIGURED',
+    'VM_NOT_ELIGIBLE',
+    'VM_ALREADY_MIGRATING',
+    'NETWORK_UNKNOWN',
+    'DATASTORE_UNKNOWN',
+    'DATASTORE_FULL',
+    'DESTINATION_OLDER',
+    'VSPHERE_UNREACHABLE',
+    'VSPHERE_LOGIN_FAILED',
+    'WORKFLOW_ENGINE_UNAVAILABLE',
+  ],
+  async handler({ params, body }, context) {
+    const id = params.migrationId;
+    return accepted(toMigration(await addMembers(id, body.vms, context)), `/api/v1/migrations/${id}`);
+  },
+});
+
+const actions: readonly {
+  readonly action: Exclude<Action, 'retry'>;
+  readonly operationId: string;
+  readonly summary: string;
+  readonly description: string;
+}[] = [
+  {
+    action: 'final-migration',
+    operationId: 'finalMigrationOfGroup',
+    summary: 'Begin the final migration of a group',
+    description:
+      'All members are stopped in the order of the runbook, compared, and only then handed over. If one cannot be, all of them run on at the source.',
+  },
+  {
+    action: 'terminate',
+    operationId: 'terminateMigration',
+    summary: 'Terminate a migration',
+    description: 'Ends every member that has not ended and undoes what was made. The source VMs run on.',
+  },
+  {
+    action: 'shut-down-guest',
+    operationId: 'shutDownGuestsOfGroup',
+    summary: 'Shut down the guests of a group',
+    description: 'Asks the guest systems of all source VMs to shut down; replication goes on.',
+  },
+  {
+    action: 'pause',
+    operationId: 'pauseMigration',
+    summary: 'Pause a migration',
+    description: 'No further member begins, and those that are under way stand still.',
+  },
+  {
+    action: 'resume',
+    operationId: 'resumeMigration',
+    summary: 'Resume a migration',
+    description: 'All members go on where they were.',
+  },
+];
+
+const actionRoutes = actions.map(({ action, ...text }) =>
+  defineRoute({
+    method: 'post',
+    path: `/api/v1/migrations/{migrationId}/actions/${action}`,
+    tag: 'Migrations',
+    ...text,
+    scope: 'migrations:write',
+    params: pathParameters,
+    body: finalMigrationRequest,
+    responses: { 202: { description: 'Accepted; the state follows', schema: actionAccepted } },
+    problems: [
+      'NOT_FOUND',
+      'ALREADY_ENDED',
+      'PHASE_DISALLOWS',
+      'FINAL_NOT_READY',
+      'FINAL_UNDER_WAY',
+      'GROUP_HELD',
+      'OBJECTIVE_NOT_MET',
+      'WORKFLOW_ENGINE_UNAVAILABLE',
+    ],
+    async handler({ params, body }, context) {
+      const id = params.migrationId;
+      const row = await getMigration(context.services.database.prisma, id);
+      const target = { action: `migration.${action}`, kind: 'migration', id, endedAt: row.endedAt } as const;
+      await commandAudited(context, target, async () => {
+        const forGroups = action === 'final-migration' || action === 'shut-down-guest';
+        if (forGroups && row.kind !== 'group') {
+          throw new MigrationError('PHASE_DISALLOWS', 'VMs of an independent migration are given this one by one.');
+        }
+        if (action === 'final-migration' && !body.anyway) checkObjectives(row.vmMigrations, row);
+        await context.services.workflows.command(id, action, context.principal.id);
+      });
+      return accepted({ id, action, accepted: true }, `/api/v1/migrations/${id}`);
+    },
+  }),
+);
+
+export const migrationRoutes: readonly Route[] = [
+  startRoute,
+  listRoute,
+  showRoute,
+  changeRoute,
+  queueRoute,
+  addRoute,
+  ...actionRoutes,
+];

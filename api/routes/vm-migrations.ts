@@ -3,6 +3,7 @@ import { z } from 'zod';
 import {
   actionAccepted,
   changeSettingsRequest,
+  finalMigrationRequest,
   receipt,
   sampleList,
   sampleQuery,
@@ -14,7 +15,8 @@ import { accepted, defineRoute, ok, type Route } from '../http/route.ts';
 import { changeVmSettings } from '../migrations/change-settings.ts';
 import { commandAudited } from '../migrations/command-audited.ts';
 import { toSample, toVmMigration } from '../migrations/views.ts';
-import type { VmAction } from '../migrations/workflow-gateway.ts';
+import { checkObjectives } from '../migrations/check-objectives.ts';
+import type { Action } from '../migrations/workflow-gateway.ts';
 
 const pathParameters = z.strictObject({ vmMigrationId });
 
@@ -94,7 +96,7 @@ const settingsRoute = defineRoute({
 });
 
 const actions: readonly {
-  readonly action: VmAction;
+  readonly action: Action;
   readonly operationId: string;
   readonly summary: string;
   readonly description: string;
@@ -118,6 +120,24 @@ const actions: readonly {
     summary: 'Shut down the guest',
     description: 'Asks the guest system of the source VM to shut down; replication goes on.',
   },
+  {
+    action: 'pause',
+    operationId: 'pauseVmMigration',
+    summary: 'Pause one VM’s migration',
+    description: 'Replication stands still and no further step begins. Refused in a final migration.',
+  },
+  {
+    action: 'resume',
+    operationId: 'resumeVmMigration',
+    summary: 'Resume one VM’s migration',
+    description: 'It goes on where it was.',
+  },
+  {
+    action: 'retry',
+    operationId: 'retryVmMigration',
+    summary: 'Retry one VM’s migration',
+    description: 'Goes on from the step that failed, with the settings as they are now. Refused unless it has failed.',
+  },
 ];
 
 const actionRoutes = actions.map(({ action, ...text }) =>
@@ -128,22 +148,68 @@ const actionRoutes = actions.map(({ action, ...text }) =>
     ...text,
     scope: 'migrations:write',
     params: pathParameters,
+    body: finalMigrationRequest,
     responses: { 202: { description: 'Accepted; the state follows', schema: actionAccepted } },
     problems: [
       'NOT_FOUND',
+      'OBJECTIVE_NOT_MET',
       'ALREADY_ENDED',
       'PHASE_DISALLOWS',
       'FINAL_NOT_READY',
       'FINAL_UNDER_WAY',
       'WORKFLOW_ENGINE_UNAVAILABLE',
     ],
+    async handler({ params, body }, context) {
+      const id = params.vmMigrationId;
+      const row = await getVmMigration(context.services.database.prisma, id);
+      const target = { action: `vm-migration.${action}`, kind: 'vm-migration', id, endedAt: row.endedAt } as const;
+      await commandAudited(context, target, async () => {
+        if (action === 'final-migration' && !body.anyway) checkObjectives([row], row.migration);
+        await context.services.workflows.command(id, action, context.principal.id);
+      });
+      return accepted({ id, action, accepted: true }, `/api/v1/vm-migrations/${id}`);
+    },
+  }),
+);
+
+const decisions = [
+  {
+    decision: 'wait',
+    operationId: 'waitForMember',
+    summary: 'Let the group wait for this VM',
+    description: 'For a member that failed: the group’s final migration waits until its retry has made it ready.',
+  },
+  {
+    decision: 'go-on-without',
+    operationId: 'goOnWithoutMember',
+    summary: 'Let the group go on without this VM',
+    description: 'The group’s final migration does not wait for this member any more; it stays as it is.',
+  },
+] as const;
+
+const decisionRoutes = decisions.map(({ decision, ...text }) =>
+  defineRoute({
+    method: 'post',
+    path: `/api/v1/vm-migrations/{vmMigrationId}/actions/${decision}`,
+    tag: 'Migrations',
+    ...text,
+    scope: 'migrations:write',
+    params: pathParameters,
+    responses: { 202: { description: 'Accepted; the state follows', schema: actionAccepted } },
+    problems: ['NOT_FOUND', 'ALREADY_ENDED', 'PHASE_DISALLOWS', 'FINAL_UNDER_WAY', 'WORKFLOW_ENGINE_UNAVAILABLE'],
     async handler({ params }, context) {
       const id = params.vmMigrationId;
-      const { endedAt } = await getVmMigration(context.services.database.prisma, id);
-      await commandAudited(context, { action: `vm-migration.${action}`, kind: 'vm-migration', id, endedAt }, () =>
-        context.services.workflows.command(id, action, context.principal.id),
+      const { migration } = await getVmMigration(context.services.database.prisma, id);
+      const target = {
+        action: `vm-migration.${decision}`,
+        kind: 'vm-migration',
+        id,
+        endedAt: migration.endedAt,
+      } as const;
+      await commandAudited(context, target, () =>
+        context.services.workflows.decideMember(migration.id, id, decision, context.principal.id),
       );
-      return accepted({ id, action, accepted: true }, `/api/v1/vm-migrations/${id}`);
+      return accepted({ id, action: decision, accepted: true }, `/api/v1/migrations/${migration.id}`);
     },
   }),
 );
@@ -154,4 +220,5 @@ export const vmMigrationRoutes: readonly Route[] = [
   receiptRoute,
   settingsRoute,
   ...actionRoutes,
+  ...decisionRoutes,
 ];

@@ -86,7 +86,7 @@ export async function startMigration(
   const vms = await listVms(installation, sites.source.id);
   const request: StartMigrationInput = {
     kind: 'independent',
-    autoFinal: options.autoFinal,
+    final: { mode: options.autoFinal ? 'auto' : 'manual' },
     vms: options.vmNames.map((name) => ({
       siteId: sites.source.id,
       moref: first(

@@ -14,11 +14,9 @@ import {
   type AppOptions,
   type Services,
   type SiteConnector,
-  type VmAction,
   type WorkflowGateway,
 } from '../../api/index.ts';
 import { scope, type Problem, type Scope } from '../../contracts/rest.ts';
-import type { Dials } from '../../core/index.ts';
 import { openAuthority } from '../../dataplane/client/index.ts';
 import { createToken, openDatabase, sealingKey, type Database } from '../../db/index.ts';
 import type { VcenterLogin, VsphereSession } from '../../vsphere/index.ts';
@@ -155,9 +153,12 @@ function recordedWorkflows(): RecordedWorkflows {
     fail: undefined,
     startMigration: (id) => note(`start ${id}`),
     startClusterSetup: ({ id }) => note(`configure ${id}`),
-    changeSettings: (id: string, dials: Dials) => note(`settings ${id} ${JSON.stringify(dials)}`),
-    command: (id: string, action: VmAction) => note(`${action} ${id}`),
-    terminateMigration: (id) => note(`terminate ${id}`),
+    ensureAdmission: () => note('admission'),
+    changeSettings: (id, dials) => note(`settings ${id} ${JSON.stringify(dials)}`),
+    command: (id, action) => note(`${action} ${id}`),
+    decideMember: (id, member, decision) => note(`${decision} ${id} ${member}`),
+    changeQueue: (id, change) => note(`queue ${id} ${JSON.stringify(change)}`),
+    changeCapacities: (capacities) => note(`capacities ${JSON.stringify(capacities)}`),
     ping: () => note('ping'),
     close: async () => undefined,
   };
