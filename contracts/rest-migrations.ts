@@ -5,7 +5,9 @@ import { backgroundStates, limits, stateTable, statuses, type State } from '../c
 import {
   concurrency,
   finalPolicy,
+  finalPolicyRequest,
   objectives,
+  objectivesRequest,
   priority,
   projection,
   risk,
@@ -39,10 +41,10 @@ export const startMigrationRequest = z
     kind: z
       .enum(['independent', 'group'])
       .describe('One after another from a queue, or copied side by side and final-migrated by one action'),
-    final: finalPolicy
+    final: finalPolicyRequest
       .default({ mode: 'manual', windows: [] })
       .describe('Begun by itself the VM is powered on at the destination; only for independent migrations'),
-    objectives: objectives.prefault({}),
+    objectives: objectivesRequest.prefault({}),
     priority,
     concurrency: concurrency.optional().describe('Default: 1 for independent migrations, all for a group'),
     runbook: runbookRequest.optional().describe('Only for groups'),
@@ -81,8 +83,8 @@ export const startMigrationRequest = z
 
 export const changeMigrationRequest = z
   .strictObject({
-    final: finalPolicy,
-    objectives,
+    final: finalPolicyRequest,
+    objectives: objectivesRequest,
     runbook: runbookRequest,
     settings: z.strictObject(dialFields).partial().describe('Members with settings of their own keep those'),
     shutDown: z.strictObject({

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import { limits, powerOnWaits } from '../core/index.ts';
 import { moref, siteId, timestamp, vmMigrationId } from './rest-common.ts';
 
-export const finalPolicy = z
+export const finalPolicyRequest = z
   .strictObject({
     mode: z
       .enum(['manual', 'auto', 'window'])
@@ -20,13 +20,24 @@ export const finalPolicy = z
     (policy) => policy.windows.every(({ from, until }) => Date.parse(from) < Date.parse(until)),
     'a window ends after it begins',
   )
+  .meta({ id: 'FinalPolicyRequest', description: 'When a final migration begins by itself' });
+
+export const finalPolicy = z
+  .object({
+    mode: z.enum(['manual', 'auto', 'window']),
+    windows: z.array(z.object({ from: timestamp, until: timestamp })),
+  })
   .meta({ id: 'FinalPolicy', description: 'When a final migration begins by itself' });
 
-export const objectives = z
+export const objectivesRequest = z
   .strictObject({
     targetDurationSeconds: z.int().min(60).max(31_536_000).nullable().default(null).describe('Start to hand-over'),
     downtimeSecondsMax: z.int().min(1).max(86_400).nullable().default(null).describe('Longest stop that is accepted'),
   })
+  .meta({ id: 'ObjectivesRequest' });
+
+export const objectives = z
+  .object({ targetDurationSeconds: z.number().nullable(), downtimeSecondsMax: z.number().nullable() })
   .meta({ id: 'Objectives' });
 
 const stepFields = {
@@ -61,10 +72,16 @@ export const runbookFile = z.strictObject({
 });
 
 /** As it is kept: members by their ids. */
+const keptStep = {
+  members: z.array(vmMigrationId),
+  delaySeconds: z.number(),
+  timeoutSeconds: z.number(),
+  onFailure: z.enum(['stop', 'go-on']),
+};
 export const runbook = z
-  .strictObject({
-    shutDown: z.array(z.strictObject({ members: z.array(vmMigrationId), ...stepFields })),
-    powerOn: z.array(z.strictObject({ members: z.array(vmMigrationId), ...powerOnFields })),
+  .object({
+    shutDown: z.array(z.object(keptStep)),
+    powerOn: z.array(z.object({ ...keptStep, waitFor: z.enum(powerOnWaits) })),
   })
   .meta({ id: 'Runbook' });
 
@@ -141,7 +158,6 @@ export const changeCapacitiesRequest = z
   .refine((change) => Object.keys(change).length > 0, 'must change at least one')
   .meta({ id: 'ChangeCapacitiesRequest', description: 'Null gives a resource its default again' });
 
-export type FinalPolicyRequest = z.infer<typeof finalPolicy>;
 export type RunbookRequest = z.infer<typeof runbookRequest>;
 export type QueueChangeRequest = z.infer<typeof queueChange>;
 export type Projection = z.infer<typeof projection>;

@@ -73,17 +73,24 @@ idempotency_key.principal_id text not null
 idempotency_key.request_sha256 text not null
 idempotency_key.response jsonb
 idempotency_key.status integer
-migration.auto_final boolean not null
+migration.concurrency integer not null default 1
 migration.created_at timestamp(3) with time zone not null default CURRENT_TIMESTAMP
 migration.destination jsonb not null
 migration.ended_at timestamp(3) with time zone
+migration.final jsonb not null default '{"mode": "manual", "windows": []}'::jsonb
 migration.id text not null
 migration.kind text not null
+migration.objectives jsonb not null default '{"downtimeSecondsMax": null, "targetDurationSeconds": null}'::jsonb
 migration.options jsonb not null default '{}'::jsonb
+migration.paused boolean not null default false
+migration.priority integer not null default 3
+migration.reason jsonb
 migration.requested_by text not null
+migration.runbook jsonb not null default '{"powerOn": [], "shutDown": []}'::jsonb
 migration.settings jsonb not null
 migration.started_at timestamp(3) with time zone
 migration.status text not null
+migration.waiting_for text
 owned_object.cluster_id text
 owned_object.created_at timestamp(3) with time zone not null default CURRENT_TIMESTAMP
 owned_object.id text not null
@@ -108,6 +115,9 @@ receipt.created_at timestamp(3) with time zone not null default CURRENT_TIMESTAM
 receipt.document text not null
 receipt.id text not null
 receipt.vm_migration_id text not null
+setting.key text not null
+setting.updated_at timestamp(3) with time zone not null default now()
+setting.value jsonb not null
 site.address text not null
 site.api_version text not null
 site.created_at timestamp(3) with time zone not null default CURRENT_TIMESTAMP
@@ -119,9 +129,9 @@ site.product_name text not null
 site.thumbprint_sha256 text not null
 site.username text not null
 vm_migration.approved_by text
-vm_migration.auto_final boolean not null
 vm_migration.created_at timestamp(3) with time zone not null default CURRENT_TIMESTAMP
 vm_migration.data_path_ms integer
+vm_migration.decision text
 vm_migration.destination_site_id text not null
 vm_migration.dials_in_force jsonb
 vm_migration.ended_at timestamp(3) with time zone
@@ -132,26 +142,32 @@ vm_migration.frozen_at timestamp(3) with time zone
 vm_migration.guest_ready_at timestamp(3) with time zone
 vm_migration.hand_over_token bigint not null default 0
 vm_migration.handed_over_at timestamp(3) with time zone
+vm_migration.held boolean not null default false
 vm_migration.id text not null
 vm_migration.lease_generation integer not null default 0
 vm_migration.migration_id text not null
+vm_migration.paused boolean not null default false
 vm_migration."position" integer not null
 vm_migration.powered_off_at timestamp(3) with time zone
 vm_migration.powered_on_at timestamp(3) with time zone
 vm_migration.progress jsonb
+vm_migration.projection jsonb
 vm_migration.ready boolean not null default false
 vm_migration.ready_at timestamp(3) with time zone
 vm_migration.reason jsonb
+vm_migration.risks jsonb not null default '[]'::jsonb
 vm_migration.settings jsonb
 vm_migration.shadow_vm_address text
 vm_migration.shadow_vm_moref text
 vm_migration.source_agent_id text
+vm_migration.source_host_moref text
 vm_migration.source_site_id text not null
 vm_migration.started_at timestamp(3) with time zone
 vm_migration.state text not null
 vm_migration.status text not null
 vm_migration.step text not null
 vm_migration.stop_requested_at timestamp(3) with time zone
+vm_migration.stopped_by_us boolean not null default false
 vm_migration.updated_at timestamp(3) with time zone not null default CURRENT_TIMESTAMP
 vm_migration.vm_instance_uuid text not null
 vm_migration.vm_moref text not null
@@ -170,14 +186,18 @@ disk.disk_pkey: PRIMARY KEY (id)
 disk.disk_vm_migration_id_fkey: FOREIGN KEY (vm_migration_id) REFERENCES vm_migration(id) ON UPDATE CASCADE ON DELETE CASCADE
 event.event_pkey: PRIMARY KEY (id)
 idempotency_key.idempotency_key_pkey: PRIMARY KEY (principal_id, key)
+migration.migration_concurrency_check: CHECK ((concurrency >= 1))
 migration.migration_pkey: PRIMARY KEY (id)
+migration.migration_priority_check: CHECK (((priority >= 1) AND (priority <= 5)))
 owned_object.owned_object_pkey: PRIMARY KEY (id)
 owned_object.owned_object_site_id_fkey: FOREIGN KEY (site_id) REFERENCES site(id) ON UPDATE CASCADE ON DELETE CASCADE
 owned_object.owned_object_vm_migration_id_fkey: FOREIGN KEY (vm_migration_id) REFERENCES vm_migration(id) ON UPDATE CASCADE ON DELETE CASCADE
 progress_sample.progress_sample_pkey: PRIMARY KEY (vm_migration_id, at)
 receipt.receipt_pkey: PRIMARY KEY (id)
 receipt.receipt_vm_migration_id_fkey: FOREIGN KEY (vm_migration_id) REFERENCES vm_migration(id) ON UPDATE CASCADE ON DELETE CASCADE
+setting.setting_pkey: PRIMARY KEY (key)
 site.site_pkey: PRIMARY KEY (id)
+vm_migration.vm_migration_decision_check: CHECK ((decision = ANY (ARRAY['wait'::text, 'go-on-without'::text])))
 vm_migration.vm_migration_migration_id_fkey: FOREIGN KEY (migration_id) REFERENCES migration(id) ON UPDATE CASCADE ON DELETE CASCADE
 vm_migration.vm_migration_pkey: PRIMARY KEY (id)
 
@@ -207,6 +227,7 @@ CREATE UNIQUE INDEX owned_object_pkey ON public.owned_object USING btree (id)
 CREATE UNIQUE INDEX progress_sample_pkey ON public.progress_sample USING btree (vm_migration_id, at)
 CREATE UNIQUE INDEX receipt_pkey ON public.receipt USING btree (id)
 CREATE UNIQUE INDEX receipt_vm_migration_id_key ON public.receipt USING btree (vm_migration_id)
+CREATE UNIQUE INDEX setting_pkey ON public.setting USING btree (key)
 CREATE UNIQUE INDEX site_instance_uuid_key ON public.site USING btree (instance_uuid)
 CREATE UNIQUE INDEX site_name_key ON public.site USING btree (name)
 CREATE UNIQUE INDEX site_pkey ON public.site USING btree (id)
