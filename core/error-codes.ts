@@ -336,6 +336,19 @@ export const errorCodes = {
     'Look at the message of the replicator.',
   ),
 
+  PAYLOAD_KEYS_UNREADABLE: entry(
+    'The keys of the workflow payloads cannot be read',
+    'needs-operator',
+    500,
+    'Restore authority/payload-keys.json of the installation from its backup.',
+  ),
+  PAYLOAD_KEY_UNKNOWN: entry(
+    'A workflow payload cannot be decrypted',
+    'needs-operator',
+    500,
+    'Restore the key that is named to authority/payload-keys.json of the installation.',
+  ),
+
   // Migrations
   VM_NOT_ELIGIBLE: entry(
     'The VM cannot be migrated as it is',
