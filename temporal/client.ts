@@ -2,6 +2,8 @@
 import { Client, Connection, WorkflowUpdateFailedError } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
 import { MigrationError, isErrorCode } from '../core/index.ts';
+import { encryptingConverter } from './payload-codec.ts';
+import type { PayloadKeys } from './payload-keys.ts';
 
 export interface WorkflowEngine {
   readonly client: Client;
@@ -9,10 +11,11 @@ export interface WorkflowEngine {
 }
 
 /** Throws WORKFLOW_ENGINE_UNAVAILABLE when nobody answers in time. */
-export async function connectWorkflowEngine(address: string): Promise<WorkflowEngine> {
+export async function connectWorkflowEngine(address: string, keys: PayloadKeys): Promise<WorkflowEngine> {
   try {
     const connection = await Connection.connect({ address, connectTimeout: '5 seconds' });
-    return { client: new Client({ connection }), close: () => connection.close() };
+    const client = new Client({ connection, dataConverter: encryptingConverter(keys) });
+    return { client, close: () => connection.close() };
   } catch (error) {
     throw new MigrationError('WORKFLOW_ENGINE_UNAVAILABLE', undefined, { cause: error });
   }

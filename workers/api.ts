@@ -23,6 +23,7 @@ import {
 import { ports } from '../core/index.ts';
 import { openAuthority, type Authority } from '../dataplane/client/index.ts';
 import { migrate, openDatabase, sealingKey } from '../db/index.ts';
+import { openPayloadKeys, payloadKeysFile } from '../temporal/payload-keys.ts';
 import { placesFrom, type Places } from './places.ts';
 
 const certificateCheckMs = 6 * 3_600_000;
@@ -65,7 +66,7 @@ async function openServices(places: Places, authority: Authority): Promise<Servi
     database,
     sealingKey: seal,
     sites: createSiteConnector(database, seal),
-    workflows: createTemporalGateway(temporalAddress),
+    workflows: createTemporalGateway(temporalAddress, await openPayloadKeys(payloadKeysFile(places.home))),
     events: await openEventHub(database, databaseUrl, log),
     requestDigestKey: createHmac('sha256', authority.encryptionKey).update('landfall request digests v1').digest(),
     hostPackageFile: join(places.build, 'landfall-host.vib'),

@@ -9,6 +9,8 @@ import { DefaultLogger, NativeConnection, Runtime, Worker, type LogLevel } from 
 import { pino, type Logger } from 'pino';
 import { activityInterceptor, makeActivities, openServices, type WorkerSettings } from '../activities/index.ts';
 import { controlTaskQueue } from '../temporal/index.ts';
+import { encryptingConverter } from '../temporal/payload-codec.ts';
+import { openPayloadKeys, payloadKeysFile } from '../temporal/payload-keys.ts';
 
 const connectEveryMs = 1000;
 /** Long enough to let go of jobs and sessions, shorter than the supervisor's patience. */
@@ -21,13 +23,16 @@ async function main(): Promise<void> {
   const log = pino({ name: 'worker', redact: ['*.password', '*.secret', '*.enrolSecret'] }, pino.destination(2));
   installRuntime(log);
   const address = requireEnvironment('TEMPORAL_ADDRESS');
-  const services = await openServices(readSettings());
+  const settings = readSettings();
+  const services = await openServices(settings);
+  const dataConverter = encryptingConverter(await openPayloadKeys(payloadKeysFile(settings.home)));
   const connection = await connectPatiently(address, log);
   try {
     const worker = await Worker.create({
       connection,
       taskQueue: controlTaskQueue,
       ...workflowSource(),
+      dataConverter,
       activities: makeActivities(services),
       interceptors: { activity: [activityInterceptor(services, log)] },
       maxConcurrentActivityTaskExecutions: activitiesMax,

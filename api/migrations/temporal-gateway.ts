@@ -14,6 +14,7 @@ import type { SignalDefinition, UpdateDefinition } from '@temporalio/common';
 import type { CommandAccepted, OperatorCommand } from '../../contracts/workflows.ts';
 import { MigrationError } from '../../core/index.ts';
 import { connectWorkflowEngine, refusalOf, type WorkflowEngine } from '../../temporal/client.ts';
+import type { PayloadKeys } from '../../temporal/payload-keys.ts';
 import { admissionWorkflowId, clusterSetupWorkflowId, controlTaskQueue, workflowTypes } from '../../temporal/index.ts';
 import {
   changeCapacities,
@@ -41,8 +42,8 @@ interface EngineAccess {
   readonly close: () => Promise<void>;
 }
 
-export function createTemporalGateway(address: string): WorkflowGateway {
-  const engine = accessEngine(address);
+export function createTemporalGateway(address: string, keys: PayloadKeys): WorkflowGateway {
+  const engine = accessEngine(address, keys);
   return {
     startMigration: (migrationId, kind) =>
       start(engine, kind === 'group' ? workflowTypes.groupMigration : workflowTypes.independentMigration, {
@@ -76,10 +77,10 @@ export function createTemporalGateway(address: string): WorkflowGateway {
   };
 }
 
-function accessEngine(address: string): EngineAccess {
+function accessEngine(address: string, keys: PayloadKeys): EngineAccess {
   let connecting: Promise<WorkflowEngine> | undefined;
   const connected = (): Promise<WorkflowEngine> => {
-    connecting ??= connectWorkflowEngine(address).catch((error: unknown) => {
+    connecting ??= connectWorkflowEngine(address, keys).catch((error: unknown) => {
       connecting = undefined;
       throw error;
     });

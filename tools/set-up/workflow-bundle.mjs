@@ -4,5 +4,8 @@ import { writeFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { bundleWorkflowCode } from '@temporalio/worker';
 
-const { code } = await bundleWorkflowCode({ workflowsPath: resolve('dist/workflows/index.js') });
+const { code } = await bundleWorkflowCode({
+  workflowsPath: resolve('dist/workflows/index.js'),
+  failureConverterPath: resolve('dist/temporal/failure-converter.js'),
+});
 writeFileSync('dist/workflow-bundle.js', code);
