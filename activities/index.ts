@@ -4,6 +4,7 @@
  */
 import type { AllActivities } from '../contracts/activities.ts';
 import { clusterActivities } from './cluster/index.ts';
+import { janitorActivities } from './records/janitor.ts';
 import { recordsActivities } from './records/index.ts';
 import { replicationActivities } from './replication/index.ts';
 import type { Services } from './services.ts';
@@ -15,6 +16,7 @@ export { openServices, type Services, type WorkerSettings } from './services.ts'
 export function makeActivities(services: Services): AllActivities {
   return {
     ...recordsActivities(services),
+    ...janitorActivities(services),
     ...vsphereActivities(services),
     ...replicationActivities(services),
     ...clusterActivities(services),

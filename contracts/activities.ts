@@ -8,6 +8,7 @@ import type {
   FailureNote,
   GroupMember,
   MemberDecision,
+  MigrationKind,
   Queue,
   Reason,
   Runbook,
@@ -157,6 +158,31 @@ export interface ReplicationActivities {
   writeReceipt(input: VmRef): Promise<void>;
 }
 
+/** A VM's migration that nobody carries on: its workflow was ended from outside. */
+export interface Orphan extends VmRef {
+  /** The step that its records say it was in. */
+  readonly reached: Step;
+  /** The destination owns the disks: it can only go forward. */
+  readonly handedOver: boolean;
+}
+
+/** An ended migration of which something is still there. */
+export interface Leftover extends VmRef {
+  readonly completed: boolean;
+}
+
+export interface JanitorActivities {
+  findOrphans(): Promise<readonly Orphan[]>;
+  /** Queues and groups with members under way, whose workflow does not run. */
+  findStrayMigrations(): Promise<readonly { readonly migrationId: string; readonly kind: MigrationKind }[]>;
+  findLeftovers(): Promise<readonly Leftover[]>;
+  /** Starts the workflow of an orphan again, to undo what it made or to finish. Returns false when it runs already. */
+  adoptOrphan(input: Orphan): Promise<boolean>;
+  restartMigration(input: { readonly migrationId: string; readonly kind: MigrationKind }): Promise<void>;
+  /** Says what the janitor did, in the audit log. */
+  noteRepair(input: { readonly targetId: string; readonly what: string }): Promise<void>;
+}
+
 export interface ClusterRef {
   readonly clusterId: string;
 }
@@ -174,4 +200,8 @@ export interface ClusterActivities {
   finishClusterSetup(input: ClusterRef & { readonly failure: FailureNote | null }): Promise<void>;
 }
 
-export type AllActivities = RecordsActivities & VsphereActivities & ReplicationActivities & ClusterActivities;
+export type AllActivities = RecordsActivities &
+  VsphereActivities &
+  ReplicationActivities &
+  ClusterActivities &
+  JanitorActivities;

@@ -36,6 +36,8 @@ export interface VmMigrationInput {
   readonly parentWorkflowId?: string | undefined;
   /** Whoever started it holds its tokens, and orders its final migration. */
   readonly inGroup?: boolean | undefined;
+  /** Its former run was ended from outside: undo what that made, or finish what it handed over. */
+  readonly orphan?: { readonly reached: Step; readonly handedOver: boolean } | undefined;
   readonly carry?: VmMigrationCarry | undefined;
 }
 
@@ -72,6 +74,14 @@ export interface GroupCarry {
 export interface GroupMigrationInput {
   readonly migrationId: string;
   readonly carry?: GroupCarry | undefined;
+}
+
+/** What one round of the janitor did. */
+export interface JanitorResult {
+  readonly adopted: number;
+  readonly restarted: number;
+  readonly cleaned: number;
+  readonly failed: number;
 }
 
 /** How many members ended in which way. */

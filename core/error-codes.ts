@@ -388,6 +388,12 @@ export const errorCodes = {
     409,
     'Look at the present state of the migration.',
   ),
+  WORKFLOW_ENDED: entry(
+    'The workflow of the migration was ended from outside',
+    'needs-operator',
+    409,
+    'What it had made was removed; start a new migration.',
+  ),
   MEMBER_NOT_WAITING: entry(
     'The member does not wait in the queue',
     'permanent',

@@ -55,6 +55,8 @@ export const limits = {
   admissionNoteSeconds: 5,
   /** How often claimants are looked at: who died without giving back is found after at most this time. */
   admissionReconcileSeconds: 600,
+  /** How often the janitor looks for what nobody carries on. */
+  janitorSeconds: 600,
   /** A workflow begins with an empty history from here on, at its next safe point; the server suggests 4,096. */
   historyEventsMax: 500,
   /** The same for the admission workflow, which hears of every migration: renewing it costs one more run. */

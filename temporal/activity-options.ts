@@ -67,3 +67,11 @@ export const commandOptions: ActivityOptions = {
   scheduleToCloseTimeout: '2 minutes',
   retry: { initialInterval: '200 milliseconds', backoffCoefficient: 1.5, maximumInterval: '2 seconds' },
 };
+
+/** The janitor's: what does not work now is tried again by its next round. */
+export const janitorOptions: ActivityOptions = {
+  startToCloseTimeout: '10 minutes',
+  scheduleToCloseTimeout: '20 minutes',
+  heartbeatTimeout,
+  retry: { ...patient, maximumAttempts: 3 },
+};

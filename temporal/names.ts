@@ -8,11 +8,15 @@ export const workflowTypes = {
   independentMigration: 'independentMigration',
   groupMigration: 'groupMigration',
   admission: 'admission',
+  janitor: 'janitor',
   clusterSetup: 'clusterSetup',
 } as const;
 
 /** The one workflow that gives out tokens. */
 export const admissionWorkflowId = 'admission';
+
+/** The schedule that begins the janitor's rounds; a round's workflow id is this with its time. */
+export const janitorScheduleId = 'janitor';
 
 /** The workflow of a cluster's configuration: one at a time per cluster. */
 export function clusterSetupWorkflowId(siteId: string, clusterMoref: string): string {

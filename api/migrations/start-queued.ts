@@ -27,7 +27,7 @@ export async function startQueued({ database, workflows }: Services): Promise<vo
     }),
     database.prisma.cluster.findMany({ where: { state: 'configuring' }, take: perRoundMax }),
   ]);
-  await workflows.ensureAdmission();
+  await workflows.ensureServices();
   for (const { id, kind } of migrations) await workflows.startMigration(id, kind as MigrationKind);
   for (const cluster of clusters) await workflows.startClusterSetup(cluster);
 }

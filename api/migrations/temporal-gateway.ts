@@ -1,6 +1,7 @@
 // The workflow gateway over Temporal: starts by domain id, updates that wait for acceptance, refusals as our errors.
 // It must not decide whether a command is allowed; the workflow's validator does.
 import {
+  ScheduleAlreadyRunning,
   WorkflowExecutionAlreadyStartedError,
   WorkflowIdConflictPolicy,
   WorkflowIdReusePolicy,
@@ -12,10 +13,16 @@ import {
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { SignalDefinition, UpdateDefinition } from '@temporalio/common';
 import type { CommandAccepted, OperatorCommand } from '../../contracts/workflows.ts';
-import { MigrationError } from '../../core/index.ts';
+import { MigrationError, limits } from '../../core/index.ts';
 import { connectWorkflowEngine, refusalOf, type WorkflowEngine } from '../../temporal/client.ts';
 import type { PayloadKeys } from '../../temporal/payload-keys.ts';
-import { admissionWorkflowId, clusterSetupWorkflowId, controlTaskQueue, workflowTypes } from '../../temporal/index.ts';
+import {
+  admissionWorkflowId,
+  clusterSetupWorkflowId,
+  controlTaskQueue,
+  janitorScheduleId,
+  workflowTypes,
+} from '../../temporal/index.ts';
 import {
   changeCapacities,
   changeQueue,
@@ -51,12 +58,14 @@ export function createTemporalGateway(address: string, keys: PayloadKeys): Workf
         args: [{ migrationId }],
         workflowIdReusePolicy: WorkflowIdReusePolicy.REJECT_DUPLICATE,
       }),
-    ensureAdmission: () =>
-      start(engine, workflowTypes.admission, {
+    async ensureServices() {
+      await start(engine, workflowTypes.admission, {
         workflowId: admissionWorkflowId,
         args: [{}],
         workflowIdReusePolicy: WorkflowIdReusePolicy.ALLOW_DUPLICATE,
-      }),
+      });
+      await engine.within(serverDeadlineMs, ensureJanitor);
+    },
     startClusterSetup: ({ id, siteId, moref }) =>
       start(engine, workflowTypes.clusterSetup, {
         workflowId: clusterSetupWorkflowId(siteId, moref),
@@ -95,6 +104,20 @@ function accessEngine(address: string, keys: PayloadKeys): EngineAccess {
       await connecting?.then((opened) => opened.close()).catch(() => undefined);
     },
   };
+}
+
+/** Its rounds follow each other; a missed one is not made up for, because each looks at everything. */
+async function ensureJanitor(client: Client): Promise<void> {
+  try {
+    await client.schedule.create({
+      scheduleId: janitorScheduleId,
+      spec: { intervals: [{ every: `${limits.janitorSeconds} seconds` }] },
+      policies: { overlap: 'SKIP', catchupWindow: '1 minute', pauseOnFailure: false },
+      action: { type: 'startWorkflow', workflowType: workflowTypes.janitor, taskQueue: controlTaskQueue, args: [] },
+    });
+  } catch (error) {
+    if (!(error instanceof ScheduleAlreadyRunning)) throw error;
+  }
 }
 
 type StartOptions = Pick<WorkflowStartOptions, 'workflowId' | 'workflowIdReusePolicy'> & { readonly args: unknown[] };

@@ -8,8 +8,8 @@ export type Action = 'final-migration' | 'terminate' | 'shut-down-guest' | 'paus
 export interface WorkflowGateway {
   /** Starts the workflow of a migration that is in the records. May be called twice: the second changes nothing. */
   startMigration(migrationId: string, kind: MigrationKind): Promise<void>;
-  /** Starts the workflow that gives out tokens, where it does not run. */
-  ensureAdmission(): Promise<void>;
+  /** Starts what every installation has once: the workflow that gives out tokens, and the janitor's schedule. */
+  ensureServices(): Promise<void>;
   /** Starts (or joins) the configuration of a cluster that is in the records. */
   startClusterSetup(cluster: { readonly id: string; readonly siteId: string; readonly moref: string }): Promise<void>;
   /** Tells a running VM migration its new settings. One that does not run any more hears nothing. */

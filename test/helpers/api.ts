@@ -153,7 +153,7 @@ function recordedWorkflows(): RecordedWorkflows {
     fail: undefined,
     startMigration: (id) => note(`start ${id}`),
     startClusterSetup: ({ id }) => note(`configure ${id}`),
-    ensureAdmission: () => note('admission'),
+    ensureServices: () => note('admission'),
     changeSettings: (id, dials) => note(`settings ${id} ${JSON.stringify(dials)}`),
     command: (id, action) => note(`${action} ${id}`),
     decideMember: (id, member, decision) => note(`${decision} ${id} ${member}`),

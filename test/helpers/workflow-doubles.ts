@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { Context } from '@temporalio/activity';
 import { Client, Connection, type WorkflowHandle } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker, bundleWorkflowCode } from '@temporalio/worker';
-import type { AllActivities, MigrationNote, PhaseNote, WaitingClaim } from '../../contracts/activities.ts';
+import type { AllActivities, Leftover, MigrationNote, PhaseNote, WaitingClaim } from '../../contracts/activities.ts';
 import { MigrationError, emptyRunbook, type ErrorCode, type Runbook, type Tokens } from '../../core/index.ts';
 import { admissionWorkflowId, toApplicationFailure, workflowTypes } from '../../temporal/index.ts';
 
@@ -39,6 +39,7 @@ export interface Doubles {
   /** What people were told that claims wait for. */
   readonly admission: (readonly WaitingClaim[])[];
   readonly migrationNotes: MigrationNote[];
+  leftovers: readonly Leftover[];
   /** While false, supervisors do not report readiness. */
   ready: boolean;
   /** Calls of this name wait until the returned function is called. */
@@ -86,6 +87,7 @@ export function makeDoubles(): Doubles {
     paused: [],
     admission: [],
     migrationNotes: [],
+    leftovers: [],
     ready: true,
     hold(name) {
       let release = (): void => undefined;
@@ -140,6 +142,12 @@ export function makeDoubles(): Doubles {
     noteDecision: async () => undefined,
     noteAdmission: async ({ waiting }) => void doubles.admission.push(waiting),
     findDeadClaims: async () => [],
+    findOrphans: async () => [],
+    findStrayMigrations: async () => [],
+    findLeftovers: async () => doubles.leftovers,
+    adoptOrphan: async () => true,
+    restartMigration: async () => undefined,
+    noteRepair: async () => undefined,
     readCapacities: async () => doubles.capacities,
     waitForFinalGuest: () => effect('waitForFinalGuest', true),
     takeToken: () => effect('takeToken', 7),

@@ -53,6 +53,8 @@ async function powerOn(run: Run): Promise<Promise<unknown>> {
     await goStep(run, powerOnStep);
     return waitForGuest(run, 'tools');
   }
+  // Nobody is there any more who would give the order.
+  if (run.order === null) return Promise.resolve();
   const { order, waitFor = 'nothing', finalId } = await orderToPowerOn(run);
   if (order !== 'power-on') return Promise.resolve();
   await goStep(run, powerOnStep);

@@ -5,6 +5,7 @@
  */
 import { CancellationScope, ContinueAsNew } from '@temporalio/workflow';
 import type { VmMigrationInput, VmMigrationResult } from '../../contracts/workflows.ts';
+import { refusal } from '../../temporal/index.ts';
 import { giveBack, waitForAdmission } from './admission.ts';
 import { endEarly, endStatusOf, holdFailed } from './failure.ts';
 import { goForward, handOver } from './forward.ts';
@@ -20,6 +21,7 @@ export async function vmMigration(input: VmMigrationInput): Promise<VmMigrationR
   registerHandlers(run);
   try {
     await begin(run);
+    if (input.orphan !== undefined) return await CancellationScope.nonCancellable(() => carryOn(run, input.orphan));
     while (!(await reachDestination(run))) {
       // Failed, and a person wants it to go on.
     }
@@ -29,6 +31,17 @@ export async function vmMigration(input: VmMigrationInput): Promise<VmMigrationR
     if (error instanceof ContinueAsNew) throw error;
     return await CancellationScope.nonCancellable(() => endEarly(run, error));
   }
+}
+
+/** Its former run was ended from outside. What was handed over is finished; everything else is undone. */
+async function carryOn(run: Run, orphan: VmMigrationInput['orphan']): Promise<VmMigrationResult> {
+  if (orphan?.handedOver !== true) {
+    run.reached = orphan?.reached ?? 'replicate';
+    return endEarly(run, refusal('WORKFLOW_ENDED', 'The workflow of this migration was ended from outside'));
+  }
+  run.handingOver = true;
+  await complete(run);
+  return { status: 'Completed' };
 }
 
 async function begin(run: Run): Promise<void> {
