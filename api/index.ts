@@ -6,6 +6,7 @@ export { openEventHub, type EventHub } from './events/event-hub.ts';
 export { createFirstToken, refreshCliFile, writeCliFile, type CliFile } from './installation/first-token.ts';
 export { keepHouse } from './installation/housekeeping.ts';
 export { keepStartingQueued } from './migrations/start-queued.ts';
+export { codecServer } from './codec/codec-server.ts';
 export { createTemporalGateway } from './migrations/temporal-gateway.ts';
 export type { Action, WorkflowGateway } from './migrations/workflow-gateway.ts';
 export { createRouteTable, type RouteTable } from './routes/index.ts';

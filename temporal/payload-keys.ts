@@ -2,7 +2,7 @@
  * The keys that payloads of the workflow engine are encrypted with, in a file of the installation (0600). The first is
  * used for what is written now; the others still open what was written before. It must never be logged or sent.
  */
-import { randomBytes } from 'node:crypto';
+import { createHmac, randomBytes } from 'node:crypto';
 import { chmod, link, mkdir, open, readFile, rename, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { MigrationError } from '../core/index.ts';
@@ -42,6 +42,13 @@ export async function rotatePayloadKeys(file: string): Promise<string> {
   await writeNew(temporary, [added, ...keys]);
   await rename(temporary, file);
   return added.id;
+}
+
+/** The part of the codec server's address that cannot be guessed. It stays when keys are rotated. */
+export function codecSecret(keys: PayloadKeys): string {
+  const oldest = keys.at(-1);
+  if (oldest === undefined) throw new MigrationError('PAYLOAD_KEYS_UNREADABLE');
+  return createHmac('sha256', oldest.key).update('landfall codec server v1').digest('hex');
 }
 
 async function readKeys(file: string): Promise<PayloadKeys> {

@@ -1,9 +1,13 @@
 // Entry point of the API process: opens database, authority, workflow engine and events, serves until it is told to stop.
 // The composition root: nothing here decides anything about a request.
 import { createHmac } from 'node:crypto';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { createServer } from 'node:http';
 import { join } from 'node:path';
+import express, { type RequestHandler } from 'express';
 import {
+  codecServer,
   createApp,
   createFirstToken,
   createLogger,
@@ -23,7 +27,8 @@ import {
 import { ports } from '../core/index.ts';
 import { openAuthority, type Authority } from '../dataplane/client/index.ts';
 import { migrate, openDatabase, sealingKey } from '../db/index.ts';
-import { openPayloadKeys, payloadKeysFile } from '../temporal/payload-keys.ts';
+import { makePayloadCodec } from '../temporal/payload-codec.ts';
+import { codecSecret, openPayloadKeys, payloadKeysFile, type PayloadKeys } from '../temporal/payload-keys.ts';
 import { placesFrom, type Places } from './places.ts';
 
 const certificateCheckMs = 6 * 3_600_000;
@@ -35,10 +40,13 @@ async function main(): Promise<void> {
   const address = process.env['LANDFALL_API_ADDRESS'] ?? '127.0.0.1';
   const port = Number(process.env['LANDFALL_API_PORT'] ?? ports.api);
   const authority = await openAuthority(join(places.home, 'authority'));
-  const services = await openServices(places, authority);
-  const app = createApp(createRouteTable(services.version).routes, services);
+  const keys = await openPayloadKeys(payloadKeysFile(places.home));
+  const services = await openServices(places, authority, keys);
+  const codec = codecServer(makePayloadCodec(keys), codecSecret(keys), codecOrigins(process.env));
+  const app = createApp(createRouteTable(services.version).routes, services, { codec });
   const server = await listen(app, await certificate(authority, address), address, port);
   const stops = [
+    await listenForUi(codec, process.env['LANDFALL_CODEC_PORT']),
     keepStartingQueued(services),
     keepHouse(services),
     keepCertificate(server, () => certificate(authority, address)),
@@ -55,7 +63,22 @@ async function main(): Promise<void> {
   process.stdout.write(`${JSON.stringify({ ready: true, api, ...ready })}\n`);
 }
 
-async function openServices(places: Places, authority: Authority): Promise<Services> {
+/** Where the Temporal UI is served from: the embedded one, or those that an administrator names. */
+function codecOrigins(env: NodeJS.ProcessEnv): readonly string[] {
+  const named = (env['LANDFALL_TEMPORAL_UI_ORIGINS'] ?? '').split(',').filter((origin) => origin !== '');
+  return [...named, ...(env['LANDFALL_TEMPORAL_UI'] === undefined ? [] : [env['LANDFALL_TEMPORAL_UI']])];
+}
+
+/** The embedded UI is plain HTTP on loopback, and its browser does not know our certificate: so is its codec server. */
+async function listenForUi(codec: RequestHandler, port: string | undefined): Promise<() => void> {
+  if (port === undefined) return () => undefined;
+  const server = createServer(express().disable('x-powered-by').use(codec));
+  server.listen(Number(port), '127.0.0.1');
+  await once(server, 'listening');
+  return () => void server.close();
+}
+
+async function openServices(places: Places, authority: Authority, keys: PayloadKeys): Promise<Services> {
   const databaseUrl = required('DATABASE_URL');
   const temporalAddress = required('TEMPORAL_ADDRESS');
   const { version } = JSON.parse(readFileSync(join(places.root, 'package.json'), 'utf8')) as { version: string };
@@ -66,7 +89,7 @@ async function openServices(places: Places, authority: Authority): Promise<Servi
     database,
     sealingKey: seal,
     sites: createSiteConnector(database, seal),
-    workflows: createTemporalGateway(temporalAddress, await openPayloadKeys(payloadKeysFile(places.home))),
+    workflows: createTemporalGateway(temporalAddress, keys),
     events: await openEventHub(database, databaseUrl, log),
     requestDigestKey: createHmac('sha256', authority.encryptionKey).update('landfall request digests v1').digest(),
     hostPackageFile: join(places.build, 'landfall-host.vib'),

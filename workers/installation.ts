@@ -6,6 +6,7 @@ import { chmodSync, mkdirSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import { migrate } from '../db/index.ts';
 import { searchAttributes } from '../temporal/index.ts';
+import { codecSecret, openPayloadKeys, payloadKeysFile } from '../temporal/payload-keys.ts';
 import type { HomeLock } from './embedded/home-lock.ts';
 import { endsWithParent, type ReadyLine } from './embedded/launch.ts';
 import { supervise, type Part, type PartSpec } from './embedded/part.ts';
@@ -90,7 +91,7 @@ async function startDatabase(places: Places, port: number, given: string | undef
 
 async function startTemporal(
   places: Places,
-  ports: { temporal: number; temporalUi: number },
+  ports: { temporal: number; temporalUi: number; codec: number },
   given: string | undefined,
   parts: RunningParts,
 ) {
@@ -98,12 +99,14 @@ async function startTemporal(
     await prepareNamespace(given, searchAttributes, { embedded: false });
     return { address: given, ui: undefined };
   }
+  const keys = await openPayloadKeys(payloadKeysFile(places.home));
   const embedded = prepareTemporal({
     cli: await findTemporalCli(process.env),
     dataFolder: join(places.home, 'temporal'),
     logFile: join(places.home, 'logs', 'temporal.log'),
     port: ports.temporal,
     uiPort: ports.temporalUi,
+    codecEndpoint: `http://127.0.0.1:${ports.codec}/codec/${codecSecret(keys)}`,
   });
   await parts.start(embedded.spec);
   await prepareNamespace(embedded.address, searchAttributes, { embedded: true });
@@ -130,7 +133,9 @@ export async function startInstallation(
     LANDFALL_API_ADDRESS: options.apiAddress,
     LANDFALL_API_PORT: String(options.apiPort),
     LANDFALL_API_URL: process.env['LANDFALL_API_URL'] || `https://${options.apiAddress}:${options.apiPort}`,
-    ...(temporal.ui === undefined ? {} : { LANDFALL_TEMPORAL_UI: temporal.ui }),
+    ...(temporal.ui === undefined
+      ? {}
+      : { LANDFALL_TEMPORAL_UI: temporal.ui, LANDFALL_CODEC_PORT: String(ports.codec) }),
   };
   const [api] = await Promise.all([
     parts.start(processSpec('api', places, env)),

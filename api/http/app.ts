@@ -29,6 +29,8 @@ export interface AppOptions {
   readonly checkAnswers?: boolean;
   readonly requestsPerMinuteMax?: number;
   readonly failedLoginsPerMinuteMax?: number;
+  /** Routes without tokens of their own kind, before all others. */
+  readonly codec?: RequestHandler;
 }
 
 export function createApp(routes: readonly Route[], services: Services, options: AppOptions = {}): Express {
@@ -39,6 +41,7 @@ export function createApp(routes: readonly Route[], services: Services, options:
   app.use(securityHeaders());
   app.use(limitFailedLogins(options.failedLoginsPerMinuteMax ?? 30));
   app.use(limitRequests(options.requestsPerMinuteMax ?? 1_200));
+  if (options.codec !== undefined) app.use(options.codec);
   app.use(express.json({ limit: bodyBytesMax, strict: true }));
   for (const route of routes) {
     const path = route.path.replaceAll(/\{(\w+)\}/g, ':$1');
@@ -104,7 +107,7 @@ function httpLog({ log }: Services): RequestHandler {
       req: (request: { id: unknown; method: string; url: string; remoteAddress: string }) => ({
         id: request.id,
         method: request.method,
-        url: request.url,
+        url: request.url.replace(/^\/codec\/[^/]+/, '/codec/…'),
         remoteAddress: request.remoteAddress,
       }),
       res: (response: { statusCode: number }) => ({ statusCode: response.statusCode }),

@@ -5,7 +5,7 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 
-export type PortNames = 'postgres' | 'temporal' | 'temporalUi';
+export type PortNames = 'postgres' | 'temporal' | 'temporalUi' | 'codec';
 
 function tryPort(port: number): Promise<number | undefined> {
   return new Promise((resolve) => {
@@ -45,6 +45,7 @@ export async function choosePorts(file: string): Promise<Record<PortNames, numbe
     postgres: await choose('postgres'),
     temporal: await choose('temporal'),
     temporalUi: await choose('temporalUi'),
+    codec: await choose('codec'),
   };
   writeFileSync(file, JSON.stringify(ports));
   return ports;

@@ -17,6 +17,8 @@ interface TemporalPlace {
   readonly port: number;
   /** Without one there is no UI. */
   readonly uiPort?: number;
+  /** Where the UI has encrypted payloads shown in clear. */
+  readonly codecEndpoint?: string;
 }
 
 export interface EmbeddedTemporal {
@@ -25,7 +27,8 @@ export interface EmbeddedTemporal {
 }
 
 /** Says how to run the server; makes its folder. May be called again. */
-export function prepareTemporal({ cli, dataFolder, logFile, port, uiPort }: TemporalPlace): EmbeddedTemporal {
+export function prepareTemporal(place: TemporalPlace): EmbeddedTemporal {
+  const { cli, dataFolder, logFile, port, uiPort, codecEndpoint } = place;
   const address = `127.0.0.1:${port}`;
   const args = ['server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--log-level', 'warn'];
   if (dataFolder !== undefined) {
@@ -34,6 +37,7 @@ export function prepareTemporal({ cli, dataFolder, logFile, port, uiPort }: Temp
   }
   if (uiPort === undefined) args.push('--headless');
   else args.push('--ui-ip', '127.0.0.1', '--ui-port', String(uiPort));
+  if (uiPort !== undefined && codecEndpoint !== undefined) args.push('--ui-codec-endpoint', codecEndpoint);
   if (uiPort !== undefined && cli.knowsNewsOption) args.push('--ui-disable-news-fetch');
   const [program, ...rest] = [...endsWithParent('SIGTERM'), cli.path, ...args];
   return {
