@@ -7,10 +7,10 @@ import {
   allHandlersFinished,
   condition,
   continueAsNew,
-  proxyActivities,
   setCurrentDetails,
   setHandler,
   workflowInfo,
+  proxyLocalActivities,
 } from '@temporalio/workflow';
 import type { RecordsActivities, WaitingClaim } from '../contracts/activities.ts';
 import type { AdmissionInput } from '../contracts/workflows.ts';
@@ -19,7 +19,7 @@ import { recordsOptions } from '../temporal/index.ts';
 import { admitted, changeCapacities, claimTokens, releaseTokens } from './messages.ts';
 import { tell } from './tell.ts';
 
-const records = proxyActivities<RecordsActivities>(recordsOptions);
+const records = proxyLocalActivities<RecordsActivities>(recordsOptions);
 
 interface Desk {
   state: Admission;

@@ -8,12 +8,12 @@ import {
   allHandlersFinished,
   condition,
   continueAsNew,
-  proxyActivities,
   setCurrentDetails,
   setHandler,
   startChild,
   upsertSearchAttributes,
   workflowInfo,
+  proxyLocalActivities,
 } from '@temporalio/workflow';
 import type { RecordsActivities } from '../contracts/activities.ts';
 import type {
@@ -40,7 +40,7 @@ import { changeQueue, memberCommand, memberReport, pause, resume, terminate } fr
 import { tell } from './tell.ts';
 import { vmMigration } from './vm-migration/index.ts';
 
-const records = proxyActivities<RecordsActivities>(recordsOptions);
+const records = proxyLocalActivities<RecordsActivities>(recordsOptions);
 
 interface State {
   readonly migrationId: string;

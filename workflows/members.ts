@@ -1,11 +1,11 @@
 /** What queue and group share about their members. */
-import { CancellationScope, proxyActivities } from '@temporalio/workflow';
+import { CancellationScope, proxyLocalActivities } from '@temporalio/workflow';
 import type { RecordsActivities } from '../contracts/activities.ts';
 import type { MigrationResult } from '../contracts/workflows.ts';
 import { errorCodes, type Status } from '../core/index.ts';
 import { recordsOptions } from '../temporal/index.ts';
 
-const records = proxyActivities<RecordsActivities>(recordsOptions);
+const records = proxyLocalActivities<RecordsActivities>(recordsOptions);
 
 /** A member that never began ends without anything to undo. */
 export async function endAsTerminated(vmMigrationId: string): Promise<void> {

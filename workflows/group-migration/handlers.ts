@@ -1,5 +1,5 @@
 /** Commands to a group: judged here, passed on to members whose phase allows them. */
-import { proxyActivities, setHandler } from '@temporalio/workflow';
+import { setHandler, proxyLocalActivities } from '@temporalio/workflow';
 import type { RecordsActivities } from '../../contracts/activities.ts';
 import type {
   CommandAccepted,
@@ -22,7 +22,7 @@ import {
 import { tell } from '../tell.ts';
 import { hear, viewOf, type Group } from './group.ts';
 
-const records = proxyActivities<RecordsActivities>(recordsOptions);
+const records = proxyLocalActivities<RecordsActivities>(recordsOptions);
 const accepted: CommandAccepted = { accepted: true };
 
 interface Command {

@@ -7,9 +7,9 @@ import {
   allHandlersFinished,
   condition,
   continueAsNew,
-  proxyActivities,
   upsertSearchAttributes,
   workflowInfo,
+  proxyLocalActivities,
 } from '@temporalio/workflow';
 import type { RecordsActivities } from '../../contracts/activities.ts';
 import type { GroupMigrationInput, MigrationResult } from '../../contracts/workflows.ts';
@@ -23,7 +23,7 @@ import { openGroup, startMember, viewOf, type Group } from './group.ts';
 import { registerHandlers } from './handlers.ts';
 import { note } from './note.ts';
 
-const records = proxyActivities<RecordsActivities>(recordsOptions);
+const records = proxyLocalActivities<RecordsActivities>(recordsOptions);
 
 export async function groupMigration(input: GroupMigrationInput): Promise<MigrationResult> {
   const group = openGroup(input);

@@ -1,10 +1,10 @@
 /** Says how a group stands: records for people, search attributes and current details for operators. */
-import { proxyActivities, setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
+import { setCurrentDetails, upsertSearchAttributes, proxyLocalActivities } from '@temporalio/workflow';
 import type { RecordsActivities } from '../../contracts/activities.ts';
 import { migNeedsOperator, migPhase, migWaitsFor, recordsOptions } from '../../temporal/index.ts';
 import { viewOf, type Group } from './group.ts';
 
-const records = proxyActivities<RecordsActivities>(recordsOptions);
+const records = proxyLocalActivities<RecordsActivities>(recordsOptions);
 
 /** Writes only what changed. */
 export async function note(group: Group, waits: string | null): Promise<void> {

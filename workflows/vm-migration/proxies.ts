@@ -1,5 +1,5 @@
 /** The activities of one VM's migration, each under the preset that fits what it is used for. */
-import { proxyActivities } from '@temporalio/workflow';
+import { proxyActivities, proxyLocalActivities } from '@temporalio/workflow';
 import type { RecordsActivities, ReplicationActivities, VsphereActivities } from '../../contracts/activities.ts';
 import {
   commandOptions,
@@ -13,7 +13,7 @@ import {
 
 type MigrationActivities = VsphereActivities & ReplicationActivities;
 
-export const records = proxyActivities<RecordsActivities>(recordsOptions);
+export const records = proxyLocalActivities<RecordsActivities>(recordsOptions);
 export const steps = proxyActivities<MigrationActivities>(stepOptions);
 export const finals = proxyActivities<MigrationActivities>(finalOptions);
 export const waits = proxyActivities<MigrationActivities>(waitOptions);

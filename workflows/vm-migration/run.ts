@@ -3,6 +3,7 @@
  * details for operators. It decides nothing about the order of steps.
  */
 import { CancellationScope, condition, setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
+import type { SearchAttributeUpdatePair } from '@temporalio/common';
 import type { VmMigrationFacts, VmRef } from '../../contracts/activities.ts';
 import type { FinalOrder, VmMigrationInput } from '../../contracts/workflows.ts';
 import { stateOfStep, type FailureNote, type State, type Step } from '../../core/index.ts';
@@ -36,6 +37,8 @@ export interface Run {
   handingOver: boolean;
   terminateRequested: boolean;
   ended: boolean;
+  /** Search attributes as they were written last. */
+  readonly labels: Map<string, unknown>;
   /** Why the last final migration was given up; shown while waiting for the next. */
   lastRefusal: FailureNote | null;
   /** Cancels what may be cancelled now. */
@@ -63,6 +66,7 @@ export function startRun(input: VmMigrationInput): Run {
     handingOver: false,
     terminateRequested: false,
     ended: false,
+    labels: new Map(),
     lastRefusal: null,
     cancel: () => undefined,
   };
@@ -104,11 +108,7 @@ export interface PhaseDetails {
 export async function enter(run: Run, step: Step, details: PhaseDetails = {}): Promise<void> {
   const { state = stateOfStep(step), waitingFor, reason, failure } = details;
   run.step = step;
-  upsertSearchAttributes([
-    { key: migPhase, value: state },
-    { key: migNeedsOperator, value: details.needsOperator === true || Boolean(failure) },
-    { key: migWaitsFor, value: waitingFor?.slice(0, 200) ?? null },
-  ]);
+  labelPhase(run, state, details);
   setCurrentDetails(describe(run, state, details));
   await records.notePhase({
     ...run.ref,
@@ -118,6 +118,18 @@ export async function enter(run: Run, step: Step, details: PhaseDetails = {}): P
     reason: reason ? { code: reason.code, message: reason.message } : null,
     ...(failure === undefined ? {} : { failure }),
   });
+}
+
+/** Each change of a label is an event of the history: only what differs is written. */
+function labelPhase(run: Run, state: State, { needsOperator, failure, waitingFor }: PhaseDetails): void {
+  const labels: readonly SearchAttributeUpdatePair[] = [
+    { key: migPhase, value: state },
+    { key: migNeedsOperator, value: needsOperator === true || Boolean(failure) },
+    { key: migWaitsFor, value: waitingFor?.slice(0, 200) ?? null },
+  ];
+  const changed = labels.filter(({ key, value }) => run.labels.get(key.name) !== value);
+  for (const { key, value } of changed) run.labels.set(key.name, value);
+  if (changed.length > 0) upsertSearchAttributes([...changed]);
 }
 
 /** Labels that stay for the whole run. */
