@@ -73,7 +73,20 @@ export async function listVms(installation: Installation, siteId: string): Promi
   return (await installation.call<{ items: Vm[] }>('GET', `/sites/${siteId}/vms`)).items;
 }
 
-/** Starts an independent migration of the named source VMs to the destination's first cluster and datastore. */
+/** The places of source VMs, in the order of their names. */
+export async function findVmPlaces(
+  installation: Installation,
+  sites: Sites,
+  names: readonly string[],
+): Promise<{ siteId: string; moref: string }[]> {
+  const vms = await listVms(installation, sites.source.id);
+  return names.map((name) => {
+    const named = vms.filter((vm) => vm.name === name);
+    return { siteId: sites.source.id, moref: first(named, `the VM ${name}`).moref };
+  });
+}
+
+/** Starts a migration of the named source VMs to the destination's first cluster and datastore. */
 export async function startMigration(
   installation: Installation,
   sites: Sites,
@@ -81,27 +94,27 @@ export async function startMigration(
     readonly vmNames: readonly string[];
     readonly autoFinal: boolean;
     readonly settings?: Partial<Dials>;
+    /** What else is asked for: group, runbook, objectives. VMs of a runbook are found with `findVmPlaces`. */
+    readonly more?: Partial<StartMigrationInput>;
   },
 ): Promise<Migration> {
-  const vms = await listVms(installation, sites.source.id);
   const request: StartMigrationInput = {
     kind: 'independent',
     final: { mode: options.autoFinal ? 'auto' : 'manual' },
-    vms: options.vmNames.map((name) => ({
-      siteId: sites.source.id,
-      moref: first(
-        vms.filter((vm) => vm.name === name),
-        `the VM ${name}`,
-      ).moref,
-    })),
+    vms: await findVmPlaces(installation, sites, options.vmNames),
     destination: {
       siteId: sites.destination.id,
       clusterMoref: first(sites.destinationInventory.clusters, 'a destination cluster').moref,
       datastoreMoref: first(sites.destinationInventory.datastores, 'a destination datastore').moref,
     },
     settings: options.settings ?? {},
+    ...options.more,
   };
   return installation.call<Migration>('POST', '/migrations', request);
+}
+
+export function showMigration(installation: Installation, id: string): Promise<Migration> {
+  return installation.call<Migration>('GET', `/migrations/${id}`);
 }
 
 export function showVmMigration(installation: Installation, id: string): Promise<VmMigration> {

@@ -112,7 +112,6 @@ describe('starting a migration', () => {
     const vms = await listVms(world.installation, world.sites.source.id);
     const body: Record<string, unknown> = {
       kind: 'independent',
-      autoFinal: false,
       vms: [{ siteId: world.sites.source.id, moref: vms.find((vm) => vm.name === BUSY)?.moref }],
       destination: {
         siteId: world.sites.destination.id,
