@@ -24,5 +24,7 @@ export async function restoreSourcePower(services: Services, vmMigrationId: stri
     const staysOn = hasCode(error, 'VSPHERE_TIMEOUT');
     if (!staysOn && !isFault(error, 'ManagedObjectNotFound')) throw error;
   }
-  await setFacts(services.database.prisma, vmMigrationId, { stoppedByUs: false });
+  // The next final counts its own downtime.
+  const facts = { stoppedByUs: false, stopRequestedAt: null, poweredOffAt: null, frozenAt: null };
+  await setFacts(services.database.prisma, vmMigrationId, facts);
 }

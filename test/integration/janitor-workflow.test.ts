@@ -11,7 +11,10 @@ beforeAll(async () => {
 afterAll(() => bench.close());
 
 const runJanitor = (doubles: Doubles) =>
-  bench.run(doubles, async ({ start }) => (await start('janitor', {}, `janitor-${randomUUID()}`)).result());
+  bench.run(doubles, async ({ start }) => {
+    const handle = await start('janitor', {}, `janitor-${randomUUID()}`);
+    return handle.result() as Promise<unknown>;
+  });
 
 describe('janitor', () => {
   it('removes what ended migrations left behind, never the disks of a VM that was migrated', async () => {
