@@ -16,6 +16,7 @@ import { measureStart } from './bench/start.ts';
 import { measureCold } from './bench/suites/cold.ts';
 import { measureConverge } from './bench/suites/converge.ts';
 import { measureCutover } from './bench/suites/cutover.ts';
+import { measureFleet } from './bench/suites/fleet.ts';
 import { measureMemory } from './bench/suites/memory.ts';
 import { measureRate } from './bench/suites/rate.ts';
 import { measureResume } from './bench/suites/resume.ts';
@@ -30,10 +31,12 @@ const dataPlane: Readonly<Record<string, (bench: Bench) => Promise<SuiteResult>>
   rate: measureRate,
   memory: measureMemory,
 };
+/** Not the data plane: named by itself. */
+const others: typeof dataPlane = { fleet: measureFleet };
 const roundsDefault = 5;
 
 const usage = `Usage: npm run bench -- SUITE... [options]
-Suites: start, ${Object.keys(dataPlane).join(', ')}, or all (everything but start)
+Suites: start, fleet, ${Object.keys(dataPlane).join(', ')}, or all (everything but start and fleet)
 
   --rounds N           interleaved rounds of every cell (${roundsDefault}; with --quick 1)
   --quick              small sizes: shows that a suite works, says nothing about speed
@@ -75,7 +78,7 @@ const parse = () =>
 
 const { values, positionals } = readOptions();
 const names = positionals.includes('all') ? Object.keys(dataPlane) : positionals;
-const unknown = names.find((name) => name !== 'start' && !(name in dataPlane));
+const unknown = names.find((name) => name !== 'start' && !(name in dataPlane) && !(name in others));
 const rounds = Number(values.rounds ?? (values.quick ? 1 : roundsDefault));
 if (names.length === 0) refuse('Name at least one suite.');
 if (unknown !== undefined) refuse(`There is no suite "${unknown}".`);
@@ -106,7 +109,7 @@ if (values.publish) await publish(reports, machine);
 process.exit();
 
 async function measure(name: string): Promise<SuiteResult> {
-  const suite = dataPlane[name];
+  const suite = dataPlane[name] ?? others[name];
   if (suite === undefined) return { figures: await measureStart(), cells: [], plots: [], notes: [] };
   const { quick, folder, replicator, lab } = values;
   const bench = openBench({ rounds, quick, folder, replicator, lab });

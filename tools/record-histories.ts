@@ -139,8 +139,11 @@ async function record(address: string): Promise<void> {
 }
 
 async function keep(_client: Client, name: string, handle: WorkflowHandle): Promise<void> {
-  writeFileSync(`${folder}/${name}.json`, `${historyToJSON(await handle.fetchHistory())}
-`);
+  writeFileSync(
+    `${folder}/${name}.json`,
+    `${historyToJSON(await handle.fetchHistory())}
+`,
+  );
   process.stdout.write(`${name}: written\n`);
 }
 
