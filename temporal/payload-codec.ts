@@ -29,11 +29,9 @@ export function makePayloadCodec(keys: PayloadKeys): PayloadCodec {
 
 /** For clients and workers: payloads are encrypted, and so are messages and stacks of failures. */
 export function encryptingConverter(keys: PayloadKeys): DataConverter {
-  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-  return {
-    payloadCodecs: [makePayloadCodec(keys)],
-    failureConverterPath: fileURLToPath(new URL(`failure-converter.${extension}`, import.meta.url)),
-  };
+  const source = fileURLToPath(new URL('./failure-converter.ts', import.meta.url));
+  const failureConverterPath = import.meta.url.endsWith('.ts') ? source : source.replace(/ts$/, 'js');
+  return { payloadCodecs: [makePayloadCodec(keys)], failureConverterPath };
 }
 
 function encrypt(payload: Payload, { id, key }: PayloadKey): Payload {

@@ -3,7 +3,6 @@
  * details for operators. It decides nothing about the order of steps.
  */
 import { CancellationScope, condition, setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
-import type { SearchAttributeUpdatePair } from '@temporalio/common';
 import type { VmMigrationFacts, VmRef } from '../../contracts/activities.ts';
 import type { FinalOrder, VmMigrationInput } from '../../contracts/workflows.ts';
 import { stateOfStep, type FailureNote, type State, type Step } from '../../core/index.ts';
@@ -120,9 +119,11 @@ export async function enter(run: Run, step: Step, details: PhaseDetails = {}): P
   });
 }
 
+type Label = Extract<Parameters<typeof upsertSearchAttributes>[0], readonly unknown[]>[number];
+
 /** Each change of a label is an event of the history: only what differs is written. */
 function labelPhase(run: Run, state: State, { needsOperator, failure, waitingFor }: PhaseDetails): void {
-  const labels: readonly SearchAttributeUpdatePair[] = [
+  const labels: readonly Label[] = [
     { key: migPhase, value: state },
     { key: migNeedsOperator, value: needsOperator === true || Boolean(failure) },
     { key: migWaitsFor, value: waitingFor?.slice(0, 200) ?? null },

@@ -5,6 +5,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { Client, Connection, WorkflowUpdateFailedError } from '@temporalio/client';
 import { autoFinal, manualFinal, type MigrationKind } from '../../../core/index.ts';
 import { createMigration, insertSite, migrate, openDatabase, sealingKey, setCapacities } from '../../../db/index.ts';
@@ -24,6 +25,7 @@ import { always, atMost, published, type SuiteResult } from '../figure.ts';
 import { cpuSecondsOf } from '../procfs.ts';
 import { quantile } from '../statistics.ts';
 
+const workerFile = fileURLToPath(new URL('../fleet-worker.ts', import.meta.url));
 const groupSize = 20;
 const queueSize = 100;
 const queueConcurrency = 25;
@@ -154,7 +156,7 @@ async function startFleet(scratch: Scratch, parts: Part[], vms: number): Promise
     const part = supervise(
       {
         name: role,
-        command: [process.execPath, ...process.execArgv, 'tools/bench/fleet-worker.ts', role],
+        command: [process.execPath, ...process.execArgv, workerFile, role],
         env: {
           ...process.env,
           TEMPORAL_ADDRESS: temporal.address,
