@@ -1,7 +1,7 @@
 /**
  * Records histories of every workflow, so that a later version can be replayed against them: `npm run record:histories`
  * runs the scenarios below against activity doubles and a Temporal server in memory, and writes test/histories/NAME.json.
- * A changed workflow that cannot replay them needs `patched` or a new worker deployment (docs/operations.md): record anew
+ * A changed workflow that cannot replay them needs `patched`: record anew
  * only for versions that were never released.
  */
 import { randomUUID } from 'node:crypto';
