@@ -1,13 +1,12 @@
 /** Commands to a group: judged here, passed on to members whose phase allows them. */
-import { setHandler, proxyLocalActivities } from '@temporalio/workflow';
-import type { RecordsActivities } from '../../contracts/activities.ts';
+import { setHandler } from '@temporalio/workflow';
 import type {
   CommandAccepted,
   MemberCommand,
   MemberDecisionCommand,
   OperatorCommand,
 } from '../../contracts/workflows.ts';
-import { recordsOptions, refusal } from '../../temporal/index.ts';
+import { refusal } from '../../temporal/index.ts';
 import {
   admitted,
   decideMember,
@@ -20,9 +19,9 @@ import {
   terminate,
 } from '../messages.ts';
 import { tell } from '../tell.ts';
+import { handlerNotes } from '../vm-migration/proxies.ts';
 import { hear, viewOf, type Group } from './group.ts';
 
-const records = proxyLocalActivities<RecordsActivities>(recordsOptions);
 const accepted: CommandAccepted = { accepted: true };
 
 interface Command {
@@ -76,7 +75,7 @@ async function decide(group: Group, given: MemberDecisionCommand): Promise<Comma
   const { vmMigrationId, decision } = given;
   const member = group.members.get(vmMigrationId);
   if (member !== undefined) group.members.set(vmMigrationId, { ...member, decision });
-  await records.noteDecision({ vmMigrationId, decision });
+  await handlerNotes.noteDecision({ vmMigrationId, decision });
   return accepted;
 }
 

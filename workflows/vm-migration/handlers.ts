@@ -18,7 +18,7 @@ import {
   shutDownGuest,
   terminate,
 } from '../messages.ts';
-import { commands, records } from './proxies.ts';
+import { commands, handlerNotes } from './proxies.ts';
 import { report } from './report.ts';
 import type { Run } from './run.ts';
 
@@ -116,7 +116,7 @@ function makeDialHandler(run: Run): (dials: Dials | null) => Promise<void> {
 
 async function beginFinal(run: Run, command: OperatorCommand): Promise<void> {
   run.finalRequested = true;
-  await records.noteApproval({ ...run.ref, approvedBy: command.requestedBy });
+  await handlerNotes.noteApproval({ ...run.ref, approvedBy: command.requestedBy });
 }
 
 function beginTermination(run: Run): void {
@@ -131,7 +131,7 @@ function beginRetry(run: Run): void {
 /** The flag first: what the records say is carried out by the supervisor, the steps look at the flag. */
 async function setPaused(run: Run, paused: boolean): Promise<void> {
   run.paused = paused;
-  await records.notePaused({ ...run.ref, paused });
+  await handlerNotes.notePaused({ ...run.ref, paused });
 }
 
 function refuseFinal(run: Run): void {
