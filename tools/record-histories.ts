@@ -139,11 +139,11 @@ async function record(address: string): Promise<void> {
 }
 
 async function keep(_client: Client, name: string, handle: WorkflowHandle): Promise<void> {
-  writeFileSync(
-    `${folder}/${name}.json`,
-    `${historyToJSON(await handle.fetchHistory())}
-`,
+  // Stacks name folders of this machine, and replaying does not need them.
+  const history: unknown = JSON.parse(historyToJSON(await handle.fetchHistory()), (key, value: unknown) =>
+    key === 'stackTrace' ? '' : value,
   );
+  writeFileSync(`${folder}/${name}.json`, `${JSON.stringify(history)}\n`);
   process.stdout.write(`${name}: written\n`);
 }
 
