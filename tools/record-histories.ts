@@ -7,7 +7,7 @@
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
-import type { Client, WorkflowHandle } from '@temporalio/client';
+import type { WorkflowHandle } from '@temporalio/client';
 import { searchAttributes } from '../temporal/index.ts';
 import { makeDoubles, openBench, until, type Doubles, type RunningBench } from '../test/helpers/workflow-doubles.ts';
 import { supervise } from '../workers/embedded/part.ts';
@@ -132,13 +132,13 @@ async function record(address: string): Promise<void> {
     const doubles = makeDoubles();
     await bench.run(doubles, async (running) => {
       const handles = await run({ ...running, doubles });
-      for (const [part, handle] of Object.entries(handles)) await keep(running.client, `${name}.${part}`, handle);
+      for (const [part, handle] of Object.entries(handles)) await keep(`${name}.${part}`, handle);
     });
   }
   await bench.close();
 }
 
-async function keep(_client: Client, name: string, handle: WorkflowHandle): Promise<void> {
+async function keep(name: string, handle: WorkflowHandle): Promise<void> {
   // Stacks name folders of this machine, and replaying does not need them.
   const history: unknown = JSON.parse(historyToJSON(await handle.fetchHistory()), (key, value: unknown) =>
     key === 'stackTrace' ? '' : value,
