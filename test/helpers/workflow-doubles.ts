@@ -54,7 +54,6 @@ const makes: Partial<Record<Name, string>> = {
   createShadowVm: 'vm',
   enrolShadowVm: 'agent',
   attachStoragePolicy: 'policy',
-  superviseReplication: 'job',
   freezeReplication: 'freeze',
 };
 const removes: Partial<Record<Name, readonly string[]>> = {
@@ -158,6 +157,8 @@ export function makeDoubles(): Doubles {
     prepareCluster: () => effect('prepareCluster', ['host-1', 'host-2']),
     finishClusterSetup: async ({ failure }) => effect('finishClusterSetup', void doubles.dials.push(failure)),
     superviseReplication: async ({ until }) => {
+      // Before it is held: one that was let go of begins nothing any more.
+      doubles.exists.add('job');
       await effect('superviseReplication', undefined);
       for (;;) {
         if (until === 'ready' && doubles.ready) return { outcome: 'ready' };

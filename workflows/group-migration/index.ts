@@ -113,11 +113,11 @@ async function waitForAdmission(group: Group): Promise<void> {
   const { needs, priority } = group.facts;
   const wanted = { id, needs: sumOf(Object.values(needs)), priority, owner: id };
   const goOn = (): boolean => group.admitted || group.terminated !== null;
-  do {
+  while (!goOn()) {
     const heard = await tell(admissionWorkflowId, claimTokens, wanted);
-    if (!heard) await condition(goOn, limits.claimLostSeconds * 1000);
-    if (!goOn()) await note(group, 'its turn');
-  } while (!(await condition(goOn, limits.claimAgainSeconds * 1000)));
+    if (!(await condition(goOn, heard ? 2000 : limits.claimLostSeconds * 1000))) await note(group, 'its turn');
+    if (heard) await condition(goOn, limits.claimAgainSeconds * 1000);
+  }
 }
 
 /** Safe here: no final is under way, and members report to the workflow's id. */

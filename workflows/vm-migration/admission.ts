@@ -1,5 +1,5 @@
 /** Takes and gives back the tokens of a migration that goes by itself; in a group they are the group's business. */
-import { condition, sleep } from '@temporalio/workflow';
+import { condition } from '@temporalio/workflow';
 import { limits } from '../../core/index.ts';
 import { admissionWorkflowId } from '../../temporal/index.ts';
 import { claimTokens, releaseTokens } from '../messages.ts';
@@ -13,16 +13,11 @@ export async function waitForAdmission(run: Run): Promise<void> {
   if (facts === undefined) throw new TypeError('The facts of the migration are not read yet');
   const { needs, priority, migrationId: owner } = facts;
   const id = run.ref.vmMigrationId;
-  if (await claimOnce()) return;
-  await enter(run, run.step, { state: 'Task Queued', waitingFor: 'its turn' });
-  while (!(await condition(() => run.admitted, `${limits.claimAgainSeconds} seconds`))) {
-    if (await claimOnce()) return;
-  }
-
-  async function claimOnce(): Promise<boolean> {
+  for (let said = false; !run.admitted; said = true) {
     const heard = await tell(admissionWorkflowId, claimTokens, { id, needs, priority, owner });
-    if (!heard) await sleep(`${limits.claimLostSeconds} seconds`);
-    return condition(() => run.admitted, '2 seconds');
+    if (await condition(() => run.admitted, heard ? '2 seconds' : `${limits.claimLostSeconds} seconds`)) return;
+    if (!said) await enter(run, run.step, { state: 'Task Queued', waitingFor: 'its turn' });
+    if (heard) await condition(() => run.admitted, `${limits.claimAgainSeconds} seconds`);
   }
 }
 
