@@ -8,9 +8,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use landfall_wire::{Ack, ErrorMessage, HASHES_MAX, HashKind, Hashes, flags, kind};
 
 use super::cutover::Cutover;
+use super::handshake::error_code;
 use super::job::Job;
 use super::lanes::{BULK, PRIO};
-use super::session::{Session, error_code};
+use super::session::Session;
 use crate::link::{Link, LinkReader, invalid};
 
 /// Reads what the receiver says on one connection until it ends.

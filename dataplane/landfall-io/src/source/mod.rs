@@ -20,6 +20,7 @@ mod disk_fault;
 mod extents;
 mod freeze;
 mod growth;
+mod handshake;
 mod hashing;
 mod hold;
 mod intent_log;
