@@ -1,8 +1,8 @@
 /**
  * Records histories of every workflow, so that a later version can be replayed against them: `npm run record:histories`
- * runs the scenarios below against activity doubles and a Temporal server in memory, and writes test/histories/NAME.json.
- * A changed workflow that cannot replay them needs `patched`: record anew
- * only for versions that were never released.
+ * runs the scenarios below against activity doubles and a Temporal server in memory, and writes test/histories/NAME.json;
+ * `-- NAME ...` only these. A changed workflow that cannot replay them needs `patched`: record anew
+ * only what cannot be replayed, and only for versions that were never released.
  */
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -128,7 +128,7 @@ function fillQueue(doubles: Doubles, length: number): readonly string[] {
 async function record(address: string): Promise<void> {
   const bench = await openBench(address);
   mkdirSync(folder, { recursive: true });
-  for (const [name, run] of Object.entries(scenarios)) {
+  for (const [name, run] of chosen(process.argv.slice(2))) {
     const doubles = makeDoubles();
     await bench.run(doubles, async (running) => {
       const handles = await run({ ...running, doubles });
@@ -136,6 +136,14 @@ async function record(address: string): Promise<void> {
     });
   }
   await bench.close();
+}
+
+function chosen(names: readonly string[]): readonly (readonly [string, Scenario])[] {
+  const unknown = names.filter((name) => scenarios[name] === undefined);
+  if (unknown.length > 0) {
+    throw new Error(`No such scenario: ${unknown.join(', ')}. There are: ${Object.keys(scenarios).join(', ')}`);
+  }
+  return Object.entries(scenarios).filter(([name]) => names.length === 0 || names.includes(name));
 }
 
 async function keep(name: string, handle: WorkflowHandle): Promise<void> {

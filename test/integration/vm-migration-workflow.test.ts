@@ -246,6 +246,7 @@ describe('vmMigration', () => {
   });
 
   it.each([
+    ['stopSourceVm', 'SHUT_DOWN_TIMEOUT'],
     ['freezeReplication', 'FREEZE_CANCELLED'],
     ['handOver', 'FREEZE_CANCELLED'],
     ['freezeReplication', 'SOURCE_STORAGE_FAILED'],
@@ -254,7 +255,8 @@ describe('vmMigration', () => {
     const doubles = makeDoubles();
     doubles.fail(name, code);
     const result = await migrate(doubles, async (handle) => {
-      await until('the return', () => inStep(doubles, 'ready')() && doubles.calls.includes('unfreezeReplication'));
+      await until('the return', () => inStep(doubles, 'ready')() && doubles.calls.includes('restoreSourcePower'));
+      expect(doubles.calls.includes('unfreezeReplication')).toBe(name !== 'stopSourceVm');
       expect(lastPhase(doubles)).toMatchObject({ reason: { code } });
       await handle.executeUpdate(finalMigration, { args: [by] });
     });

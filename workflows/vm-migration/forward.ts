@@ -29,7 +29,7 @@ export async function handOver(run: Run, token: number): Promise<boolean> {
     await tireless.unfreezeReplication({ ...run.ref, token });
     await report(run, { what: 'cannot', finalId, reason: noteOf(error) });
     run.order = null;
-    giveUpFinal(run, error);
+    await giveUpFinal(run, error);
     return false;
   }
 }

@@ -42,16 +42,21 @@ export async function replicateUntilFrozen(run: Run): Promise<number> {
         : await stopAndFreeze(run);
     } catch (error) {
       if (!hasFailureCode(error, ...harmless)) throw error;
-      giveUpFinal(run, error);
+      await giveUpFinal(run, error);
     }
   }
 }
 
-/** A final that was cancelled from outside is not begun again by itself: a person has touched the source. */
-export function giveUpFinal(run: Run, error: unknown): void {
+/**
+ * The source is the owner and runs as before. A final that was cancelled from outside is not begun again by itself:
+ * a person has touched the source.
+ */
+export async function giveUpFinal(run: Run, error: unknown): Promise<void> {
   run.lastRefusal = noteOf(error);
   run.onlyByHand = true;
   run.finalRequested = false;
+  // A member that was ordered back has done so already.
+  if (!hasFailureCode(error, 'GROUP_RETURNED')) await tireless.restoreSourcePower(run.ref);
   run.finalUnderWay = false;
 }
 
