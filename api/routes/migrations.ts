@@ -14,7 +14,7 @@ import {
 } from '../../contracts/rest.ts';
 import { MigrationError } from '../../core/index.ts';
 import { getMigration, listMigrations } from '../../db/index.ts';
-import { accepted, defineRoute, ok, type Route } from '../http/route.ts';
+import { accepted, defineRoute, ok, type HandlerContext, type Route } from '../http/route.ts';
 import { commandAudited } from '../migrations/command-audited.ts';
 import { addMembers } from '../migrations/add-members.ts';
 import { changeMigration } from '../migrations/change-migration.ts';
@@ -23,6 +23,7 @@ import { startMigration } from '../migrations/start-migration.ts';
 import type { Action } from '../migrations/workflow-gateway.ts';
 import { toQueueChange } from '../migrations/queue-change.ts';
 import { toMigration } from '../migrations/views.ts';
+import { defineAction, noWords, type ActionText } from './action-route.ts';
 import { pageFrom } from './page.ts';
 
 const pathParameters = z.strictObject({ migrationId });
@@ -165,19 +166,13 @@ const addRoute = defineRoute({
   },
 });
 
-const actions: readonly {
+interface GroupAction extends ActionText {
   readonly action: Exclude<Action, 'retry'>;
-  readonly operationId: string;
-  readonly summary: string;
-  readonly description: string;
-}[] = [
-  {
-    action: 'final-migration',
-    operationId: 'finalMigrationOfGroup',
-    summary: 'Begin the final migration of a group',
-    description:
-      'All members are stopped in the order of the runbook, compared, and only then handed over. If one cannot be, all of them run on at the source.',
-  },
+  /** VMs of an independent migration are given it one by one. */
+  readonly groupOnly?: boolean;
+}
+
+const actions: readonly GroupAction[] = [
   {
     action: 'terminate',
     operationId: 'terminateMigration',
@@ -189,6 +184,7 @@ const actions: readonly {
     operationId: 'shutDownGuestsOfGroup',
     summary: 'Shut down the guests of a group',
     description: 'Asks the guest systems of all source VMs to shut down; replication goes on.',
+    groupOnly: true,
   },
   {
     action: 'pause',
@@ -204,42 +200,46 @@ const actions: readonly {
   },
 ];
 
-const actionRoutes = actions.map(({ action, ...text }) =>
-  defineRoute({
-    method: 'post',
-    path: `/api/v1/migrations/{migrationId}/actions/${action}`,
-    tag: 'Migrations',
+const findTarget = (params: { readonly migrationId: string }, { services }: HandlerContext) =>
+  getMigration(services.database.prisma, params.migrationId);
+
+const actionRoutes = actions.map(({ groupOnly, ...text }) =>
+  defineAction({
     ...text,
-    scope: 'migrations:write',
+    of: 'migration',
     params: pathParameters,
-    body: finalMigrationRequest,
-    responses: { 202: { description: 'Accepted; the state follows', schema: actionAccepted } },
-    problems: [
-      'NOT_FOUND',
-      'ALREADY_ENDED',
-      'PHASE_DISALLOWS',
-      'FINAL_NOT_READY',
-      'FINAL_UNDER_WAY',
-      'GROUP_HELD',
-      'OBJECTIVE_NOT_MET',
-      'WORKFLOW_ENGINE_UNAVAILABLE',
-    ],
-    async handler({ params, body }, context) {
-      const id = params.migrationId;
-      const row = await getMigration(context.services.database.prisma, id);
-      const target = { action: `migration.${action}`, kind: 'migration', id, endedAt: row.endedAt } as const;
-      await commandAudited(context, target, async () => {
-        const forGroups = action === 'final-migration' || action === 'shut-down-guest';
-        if (forGroups && row.kind !== 'group') {
-          throw new MigrationError('PHASE_DISALLOWS', 'VMs of an independent migration are given this one by one.');
-        }
-        if (action === 'final-migration' && !body.anyway) checkObjectives(row.vmMigrations, row);
-        await context.services.workflows.command(id, action, context.principal.id);
-      });
-      return accepted({ id, action, accepted: true }, `/api/v1/migrations/${id}`);
+    body: noWords,
+    problems: ['FINAL_UNDER_WAY'],
+    find: findTarget,
+    async give({ id, kind }, _words, { services, principal }) {
+      if (groupOnly === true) requireGroup(kind);
+      await services.workflows.command(id, text.action, principal.id);
     },
   }),
 );
+
+const finalRoute = defineAction({
+  of: 'migration',
+  action: 'final-migration',
+  operationId: 'finalMigrationOfGroup',
+  summary: 'Begin the final migration of a group',
+  description:
+    'All members are stopped in the order of the runbook, compared, and only then handed over. If one cannot be, all of them run on at the source.',
+  params: pathParameters,
+  body: finalMigrationRequest,
+  problems: ['FINAL_NOT_READY', 'FINAL_UNDER_WAY', 'GROUP_HELD', 'OBJECTIVE_NOT_MET'],
+  find: findTarget,
+  async give(row, { anyway }, { services, principal }) {
+    requireGroup(row.kind);
+    if (!anyway) checkObjectives(row.vmMigrations, row);
+    await services.workflows.command(row.id, 'final-migration', principal.id);
+  },
+});
+
+function requireGroup(kind: string): void {
+  if (kind === 'group') return;
+  throw new MigrationError('PHASE_DISALLOWS', 'VMs of an independent migration are given this one by one.');
+}
 
 export const migrationRoutes: readonly Route[] = [
   startRoute,
@@ -248,5 +248,6 @@ export const migrationRoutes: readonly Route[] = [
   changeRoute,
   queueRoute,
   addRoute,
+  finalRoute,
   ...actionRoutes,
 ];

@@ -1,7 +1,6 @@
 // The migration of one VM: how it stands, its samples and receipt, its settings, and the commands to it.
 import { z } from 'zod';
 import {
-  actionAccepted,
   changeSettingsRequest,
   finalMigrationRequest,
   receipt,
@@ -10,13 +9,14 @@ import {
   vmMigration,
   vmMigrationId,
 } from '../../contracts/rest.ts';
+import { MigrationError, type MemberDecision } from '../../core/index.ts';
 import { getReceipt, getVmMigration, listSamples } from '../../db/index.ts';
-import { accepted, defineRoute, ok, type Route } from '../http/route.ts';
+import { defineRoute, ok, type HandlerContext, type Route } from '../http/route.ts';
 import { changeVmSettings } from '../migrations/change-settings.ts';
-import { commandAudited } from '../migrations/command-audited.ts';
 import { toSample, toVmMigration } from '../migrations/views.ts';
 import { checkObjectives } from '../migrations/check-objectives.ts';
 import type { Action } from '../migrations/workflow-gateway.ts';
+import { defineAction, noWords, type ActionText } from './action-route.ts';
 
 const pathParameters = z.strictObject({ vmMigrationId });
 
@@ -95,19 +95,27 @@ const settingsRoute = defineRoute({
   },
 });
 
-const actions: readonly {
-  readonly action: Action;
-  readonly operationId: string;
-  readonly summary: string;
-  readonly description: string;
-}[] = [
-  {
-    action: 'final-migration',
-    operationId: 'finalMigration',
-    summary: 'Begin the final migration',
-    description:
-      'Refused until the state is `Ready for final migration`. The source guest is shut down, the rest is sent, the disks are compared and the VM is built at the destination.',
+const findTarget = (params: { readonly vmMigrationId: string }, { services }: HandlerContext) =>
+  getVmMigration(services.database.prisma, params.vmMigrationId);
+
+const finalRoute = defineAction({
+  of: 'vm-migration',
+  action: 'final-migration',
+  operationId: 'finalMigration',
+  summary: 'Begin the final migration',
+  description:
+    'Refused until the state is `Ready for final migration`. The source guest is shut down, the rest is sent, the disks are compared and the VM is built at the destination.',
+  params: pathParameters,
+  body: finalMigrationRequest,
+  problems: ['FINAL_NOT_READY', 'FINAL_UNDER_WAY', 'OBJECTIVE_NOT_MET'],
+  find: findTarget,
+  async give(row, { anyway }, { services, principal }) {
+    if (!anyway) checkObjectives([row], row.migration);
+    await services.workflows.command(row.id, 'final-migration', principal.id);
   },
+});
+
+const actions: readonly (ActionText & { readonly action: Action })[] = [
   {
     action: 'terminate',
     operationId: 'terminateVmMigration',
@@ -140,76 +148,48 @@ const actions: readonly {
   },
 ];
 
-const actionRoutes = actions.map(({ action, ...text }) =>
-  defineRoute({
-    method: 'post',
-    path: `/api/v1/vm-migrations/{vmMigrationId}/actions/${action}`,
-    tag: 'Migrations',
+const actionRoutes = actions.map((text) =>
+  defineAction({
     ...text,
-    scope: 'migrations:write',
+    of: 'vm-migration',
     params: pathParameters,
-    body: finalMigrationRequest,
-    responses: { 202: { description: 'Accepted; the state follows', schema: actionAccepted } },
-    problems: [
-      'NOT_FOUND',
-      'OBJECTIVE_NOT_MET',
-      'ALREADY_ENDED',
-      'PHASE_DISALLOWS',
-      'FINAL_NOT_READY',
-      'FINAL_UNDER_WAY',
-      'WORKFLOW_ENGINE_UNAVAILABLE',
-    ],
-    async handler({ params, body }, context) {
-      const id = params.vmMigrationId;
-      const row = await getVmMigration(context.services.database.prisma, id);
-      const target = { action: `vm-migration.${action}`, kind: 'vm-migration', id, endedAt: row.endedAt } as const;
-      await commandAudited(context, target, async () => {
-        if (action === 'final-migration' && !body.anyway) checkObjectives([row], row.migration);
-        await context.services.workflows.command(id, action, context.principal.id);
-      });
-      return accepted({ id, action, accepted: true }, `/api/v1/vm-migrations/${id}`);
-    },
+    body: noWords,
+    problems: ['FINAL_UNDER_WAY'],
+    find: findTarget,
+    give: ({ id }, _words, { services, principal }) => services.workflows.command(id, text.action, principal.id),
   }),
 );
 
-const decisions = [
+const decisions: readonly (ActionText & { readonly action: MemberDecision })[] = [
   {
-    decision: 'wait',
+    action: 'wait',
     operationId: 'waitForMember',
     summary: 'Let the group wait for this VM',
     description: 'For a member that failed: the group’s final migration waits until its retry has made it ready.',
   },
   {
-    decision: 'go-on-without',
+    action: 'go-on-without',
     operationId: 'goOnWithoutMember',
     summary: 'Let the group go on without this VM',
     description: 'The group’s final migration does not wait for this member any more; it stays as it is.',
   },
-] as const;
+];
 
-const decisionRoutes = decisions.map(({ decision, ...text }) =>
-  defineRoute({
-    method: 'post',
-    path: `/api/v1/vm-migrations/{vmMigrationId}/actions/${decision}`,
-    tag: 'Migrations',
+const decisionRoutes = decisions.map((text) =>
+  defineAction({
     ...text,
-    scope: 'migrations:write',
+    of: 'vm-migration',
     params: pathParameters,
-    responses: { 202: { description: 'Accepted; the state follows', schema: actionAccepted } },
-    problems: ['NOT_FOUND', 'ALREADY_ENDED', 'PHASE_DISALLOWS', 'FINAL_UNDER_WAY', 'WORKFLOW_ENGINE_UNAVAILABLE'],
-    async handler({ params }, context) {
-      const id = params.vmMigrationId;
-      const { migration } = await getVmMigration(context.services.database.prisma, id);
-      const target = {
-        action: `vm-migration.${decision}`,
-        kind: 'vm-migration',
-        id,
-        endedAt: migration.endedAt,
-      } as const;
-      await commandAudited(context, target, () =>
-        context.services.workflows.decideMember(migration.id, id, decision, context.principal.id),
-      );
-      return accepted({ id, action: decision, accepted: true }, `/api/v1/migrations/${migration.id}`);
+    body: noWords,
+    problems: ['FINAL_UNDER_WAY'],
+    // A member may have ended; its group must not have.
+    async find({ vmMigrationId: id }, { services }) {
+      const { migration } = await getVmMigration(services.database.prisma, id);
+      return { id, migration, endedAt: migration.endedAt };
+    },
+    async give({ id, migration }, _words, { services, principal }) {
+      if (migration.kind !== 'group') throw new MigrationError('PHASE_DISALLOWS', 'It is not a member of a group.');
+      await services.workflows.decideMember(migration.id, id, text.action, principal.id);
     },
   }),
 );
@@ -219,6 +199,7 @@ export const vmMigrationRoutes: readonly Route[] = [
   samplesRoute,
   receiptRoute,
   settingsRoute,
+  finalRoute,
   ...actionRoutes,
   ...decisionRoutes,
 ];
