@@ -27,6 +27,11 @@ describe('queue', () => {
     expect(startable(changeQueue(paused, { kind: 'resume' }), 0)).toEqual(['b']);
   });
 
+  it('M5 adds nobody that has begun already, however often it is told', () => {
+    const now = changeQueue(queue(['b']), { kind: 'add', ids: ['a', 'b', 'c'] }, (id) => id === 'a');
+    expect(now.waiting).toEqual(['b', 'c']);
+  });
+
   it('M5 moves a member before another, or to the end', () => {
     const moved = changeQueue(queue(['a', 'b', 'c']), { kind: 'move', id: 'c', before: 'a' });
     expect(moved.waiting).toEqual(['c', 'a', 'b']);

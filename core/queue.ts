@@ -27,8 +27,11 @@ export type QueueChange =
   | { readonly kind: 'resume' }
   | { readonly kind: 'concurrency'; readonly concurrency: number };
 
-/** The queue after a change; the same change twice gives the same queue. Throws MEMBER_NOT_WAITING. */
-export function changeQueue(queue: Queue, change: QueueChange): Queue {
+/**
+ * The queue after a change; the same change twice gives the same queue. Members that have `begun` are not added again, also
+ * when they have ended since. Throws MEMBER_NOT_WAITING.
+ */
+export function changeQueue(queue: Queue, change: QueueChange, begun: (id: string) => boolean = () => false): Queue {
   switch (change.kind) {
     case 'move':
       return move(queue, change.id, change.before);
@@ -39,7 +42,7 @@ export function changeQueue(queue: Queue, change: QueueChange): Queue {
       requireWaiting(queue, change.id);
       return { ...queue, held: queue.held.filter((id) => id !== change.id) };
     case 'add':
-      return { ...queue, waiting: [...new Set([...queue.waiting, ...change.ids])] };
+      return { ...queue, waiting: [...new Set([...queue.waiting, ...change.ids.filter((id) => !begun(id))])] };
     case 'remove':
       requireWaiting(queue, change.id);
       return without(queue, change.id);

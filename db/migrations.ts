@@ -90,13 +90,17 @@ export async function createMigration(db: Db, wanted: NewMigration): Promise<Mig
   return getMigration(db, id);
 }
 
-/** Throws VM_ALREADY_MIGRATING when the VM takes part in a migration that has not ended. */
+/**
+ * Not `announced` is one whose queue runs and has to be told. Throws VM_ALREADY_MIGRATING when the VM takes part in a
+ * migration that has not ended.
+ */
 export async function createMember(
   db: Db,
   migrationId: string,
   destinationSiteId: string,
   member: NewMember,
   position: number,
+  { announced = true }: { readonly announced?: boolean } = {},
 ): Promise<string> {
   const { disks, settings, warnings, ...vm } = member;
   const id = newId('vmm');
@@ -106,6 +110,7 @@ export async function createMember(
         id,
         migrationId,
         position,
+        announced,
         ...vm,
         destinationSiteId,
         status: 'Queued',

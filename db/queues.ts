@@ -27,6 +27,21 @@ export async function readQueue(db: Db, migrationId: string): Promise<Queue> {
   };
 }
 
+/** Members of a running queue that it has not been told of. */
+export function listUnannounced(db: Db, migrationId: string): Promise<{ id: string }[]> {
+  const where = { migrationId, announced: false };
+  return db.vmMigration.findMany({ where, orderBy: { position: 'asc' }, select: { id: true } });
+}
+
+export async function setAnnounced(db: Db, ids: readonly string[]): Promise<void> {
+  await db.vmMigration.updateMany({ where: { id: { in: [...ids] } }, data: { announced: true } });
+}
+
+/** For members that nobody has ever been told of. */
+export async function deleteMembers(db: Db, ids: readonly string[]): Promise<void> {
+  await db.vmMigration.deleteMany({ where: { id: { in: [...ids] }, announced: false, step: 'queued' } });
+}
+
 /** Keeps order, holds, pause and concurrency. Members that wait stand behind those that have begun. */
 export async function keepQueue(database: Database, migrationId: string, queue: Queue): Promise<void> {
   await database.transaction(async (db) => {

@@ -128,6 +128,7 @@ site.password_sealed text not null
 site.product_name text not null
 site.thumbprint_sha256 text not null
 site.username text not null
+vm_migration.announced boolean not null default true
 vm_migration.approved_by text
 vm_migration.created_at timestamp(3) with time zone not null default CURRENT_TIMESTAMP
 vm_migration.data_path_ms integer
@@ -211,6 +212,7 @@ CREATE INDEX migration_created_at_idx ON public.migration USING btree (created_a
 CREATE INDEX owned_object_site_id_released_at_idx ON public.owned_object USING btree (site_id, released_at)
 CREATE INDEX owned_object_vm_migration_id_idx ON public.owned_object USING btree (vm_migration_id)
 CREATE INDEX vm_migration_source_site_id_vm_instance_uuid_idx ON public.vm_migration USING btree (source_site_id, vm_instance_uuid)
+CREATE INDEX vm_migration_unannounced ON public.vm_migration USING btree (migration_id) WHERE (NOT announced)
 CREATE UNIQUE INDEX agent_pkey ON public.agent USING btree (id)
 CREATE UNIQUE INDEX agent_site_id_role_moref_key ON public.agent USING btree (site_id, role, moref)
 CREATE UNIQUE INDEX api_token_pkey ON public.api_token USING btree (id)

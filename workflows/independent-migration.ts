@@ -122,9 +122,14 @@ function registerHandlers(state: State): void {
 }
 
 function change(state: State, wanted: QueueCommand['change']): void {
-  state.queue = changed(state.queue, wanted);
+  state.queue = changed(state.queue, wanted, (id) => hasBegun(state, id));
   if (wanted.kind === 'remove') state.dropped.push(wanted.id);
   state.toNote = true;
+}
+
+/** Or was taken out before it could: it must not come in again by an addition that is told twice. */
+function hasBegun({ running, failed, ended, dropped }: State, id: string): boolean {
+  return running.has(id) || failed.has(id) || ended.has(id) || dropped.includes(id);
 }
 
 async function passOn(state: State, command: MemberCommand): Promise<void> {

@@ -1,16 +1,27 @@
-// Adds VMs to the queue of an independent migration that runs. Checked and written like those of a new one; the workflow
-// takes them up from its signal, or finds them by itself when it is told again.
-import { MigrationError, type Destination } from '../../core/index.ts';
-import { createMember, getMigration, recordAudit, type MigrationWithMembers } from '../../db/index.ts';
+// Adds VMs to the queue of an independent migration that runs. Checked and written like those of a new one; then the workflow
+// is told, by this request or by a later round: telling it twice changes nothing.
+import { MigrationError, isMigrationError, isRetryable, type Destination } from '../../core/index.ts';
+import {
+  createMember,
+  deleteMembers,
+  getMigration,
+  listUnannounced,
+  recordAudit,
+  setAnnounced,
+  setPhase,
+  type MigrationWithMembers,
+} from '../../db/index.ts';
 import type { HandlerContext } from '../http/route.ts';
+import type { Services } from '../services.ts';
 import { checkDestination } from './check-destination.ts';
 import { checkSources } from './check-sources.ts';
 
 export async function addMembers(
   id: string,
   vms: readonly { readonly siteId: string; readonly moref: string }[],
-  { services, principal, requestId }: HandlerContext,
+  context: HandlerContext,
 ): Promise<MigrationWithMembers> {
+  const { services, principal, requestId, log } = context;
   const { prisma } = services.database;
   const before = await getMigration(prisma, id);
   if (before.endedAt !== null) throw new MigrationError('ALREADY_ENDED', `${id} has ended.`);
@@ -25,7 +36,7 @@ export async function addMembers(
     const end = Math.max(-1, ...vmMigrations.map(({ position }) => position)) + 1;
     const ids: string[] = [];
     for (const [index, { member }] of sources.entries()) {
-      ids.push(await createMember(db, id, destination.siteId, member, end + index));
+      ids.push(await createMember(db, id, destination.siteId, member, end + index, { announced: false }));
     }
     await recordAudit(db, {
       principalId: principal.id,
@@ -39,11 +50,67 @@ export async function addMembers(
     return ids;
   });
   try {
-    await services.workflows.changeQueue(id, { kind: 'add', ids: added }, principal.id);
+    await announceMembers(services, id, principal.id);
   } catch (error) {
-    // Nobody would ever begin them.
-    await prisma.vmMigration.deleteMany({ where: { id: { in: added }, step: 'queued' } });
-    throw error;
+    if (isRefusal(error)) {
+      await forgetMembers(context, id, added, error);
+      throw error;
+    }
+    log.warn({ err: error }, 'the queue could not be told of its new members; it is told again');
   }
   return getMigration(prisma, id);
+}
+
+/** Tells a queue of the members that it has not heard of. An answer that was lost says nothing about what it did. */
+async function announceMembers({ database, workflows }: Services, id: string, principalId: string): Promise<void> {
+  const { prisma } = database;
+  const ids = (await listUnannounced(prisma, id)).map((row) => row.id);
+  if (ids.length === 0) return;
+  await workflows.changeQueue(id, { kind: 'add', ids }, principalId);
+  await setAnnounced(prisma, ids);
+}
+
+/**
+ * For a later round: what a request, or a process that died, did not come to tell. They may have been told and taken up, so
+ * a refusal ends those that have not begun, and forgets none.
+ */
+export async function announceAgain(services: Services, id: string): Promise<void> {
+  const { database } = services;
+  try {
+    await announceMembers(services, id, 'installation');
+  } catch (error) {
+    if (!isRefusal(error)) throw error;
+    const rows = await listUnannounced(database.prisma, id);
+    const reason = { code: error.code, message: error.safeMessage, since: services.now().toISOString() };
+    for (const row of rows) {
+      await setPhase(database, row.id, { step: 'ended', state: 'Terminated', reason, onlyDuring: ['queued'] });
+    }
+    const ids = rows.map((row) => row.id);
+    await setAnnounced(database.prisma, ids);
+  }
+}
+
+/** A definite no of the workflow, in contrast to an answer that did not come. */
+function isRefusal(error: unknown): error is MigrationError {
+  return isMigrationError(error) && !isRetryable(error);
+}
+
+async function forgetMembers(
+  { services, principal, requestId }: HandlerContext,
+  id: string,
+  members: readonly string[],
+  { code, safeMessage }: MigrationError,
+): Promise<void> {
+  await services.database.transaction(async (db) => {
+    await deleteMembers(db, members);
+    await recordAudit(db, {
+      principalId: principal.id,
+      action: 'migration.add-members',
+      targetKind: 'migration',
+      targetId: id,
+      outcome: 'refused',
+      requestId,
+      details: { code, message: safeMessage, members },
+    });
+  });
 }

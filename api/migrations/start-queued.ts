@@ -3,6 +3,7 @@
 import type { Logger } from 'pino';
 import type { MigrationKind } from '../../core/index.ts';
 import type { Services } from '../services.ts';
+import { announceAgain } from './add-members.ts';
 
 const intervalMs = 10_000;
 const perRoundMax = 50;
@@ -17,8 +18,9 @@ export async function startSoon(log: Logger, start: () => Promise<void>): Promis
 }
 
 /** One round over everything that is begun in the records. */
-export async function startQueued({ database, workflows }: Services): Promise<void> {
-  const [migrations, clusters] = await Promise.all([
+export async function startQueued(services: Services): Promise<void> {
+  const { database, workflows } = services;
+  const [migrations, clusters, grown] = await Promise.all([
     database.prisma.migration.findMany({
       where: { status: 'Queued', endedAt: null },
       orderBy: { id: 'asc' },
@@ -26,10 +28,12 @@ export async function startQueued({ database, workflows }: Services): Promise<vo
       select: { id: true, kind: true },
     }),
     database.prisma.cluster.findMany({ where: { state: 'configuring' }, take: perRoundMax }),
+    database.prisma.vmMigration.findMany({ where: { announced: false }, distinct: ['migrationId'], take: perRoundMax }),
   ]);
   await workflows.ensureServices();
   for (const { id, kind } of migrations) await workflows.startMigration(id, kind as MigrationKind);
   for (const cluster of clusters) await workflows.startClusterSetup(cluster);
+  for (const { migrationId } of grown) await announceAgain(services, migrationId);
 }
 
 /** Rounds until the function that it gives back is called. */
