@@ -99,6 +99,7 @@ describe('groupMigration', () => {
       await world.group.executeUpdate(finalMigration, { args: [by] });
     });
     expect(result).toEqual({ completed: 3, failed: 0, terminated: 0 });
+    expect(doubles.migrationNotes.at(-1)).toMatchObject({ waitingFor: null, reason: null });
     const last = (name: string) => log.map(([what]) => what).lastIndexOf(name);
     const first = (name: string) => log.map(([what]) => what).indexOf(name);
     expect(last('stopSourceVm')).toBeLessThan(first('freezeReplication'));

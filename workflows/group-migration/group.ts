@@ -44,6 +44,8 @@ export interface Group {
   lastTrouble: FailureNote | null;
   /** What people were told last. */
   noted: string;
+  /** Search attributes as they were written last. */
+  labelled: string;
 }
 
 export function openGroup(input: GroupMigrationInput): Group {
@@ -65,6 +67,7 @@ export function openGroup(input: GroupMigrationInput): Group {
     terminated: null,
     lastTrouble: null,
     noted: '',
+    labelled: '',
   };
 }
 

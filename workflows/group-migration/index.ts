@@ -89,6 +89,7 @@ function isCopying(status: Status): boolean {
 }
 
 function waitingFor(group: Group): string | null {
+  if (isOver(group)) return null;
   if (group.terminated !== null) return 'its members to be terminated';
   if (group.paused) return 'the migration to be resumed';
   const view = viewOf(group);

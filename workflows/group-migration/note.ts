@@ -6,7 +6,7 @@ import { viewOf, type Group } from './group.ts';
 
 const records = proxyLocalActivities<RecordsActivities>(recordsOptions);
 
-/** Writes only what changed. */
+/** Writes only what changed: labels and records are events of the history. */
 export async function note(group: Group, waits: string | null): Promise<void> {
   show(group, waits);
   const reason = group.lastTrouble;
@@ -22,11 +22,16 @@ export async function note(group: Group, waits: string | null): Promise<void> {
 
 function show(group: Group, waitingFor: string | null): void {
   const view = viewOf(group);
-  upsertSearchAttributes([
-    { key: migPhase, value: view.status },
-    { key: migWaitsFor, value: waitingFor?.slice(0, 200) ?? null },
-    { key: migNeedsOperator, value: view.undecided.length > 0 || view.waitingFor === null },
-  ]);
+  const needsOperator = view.undecided.length > 0 || view.waitingFor === null;
+  const labels = JSON.stringify([view.status, waitingFor, needsOperator]);
+  if (labels !== group.labelled) {
+    upsertSearchAttributes([
+      { key: migPhase, value: view.status },
+      { key: migWaitsFor, value: waitingFor?.slice(0, 200) ?? null },
+      { key: migNeedsOperator, value: needsOperator },
+    ]);
+    group.labelled = labels;
+  }
   const lines = [...group.members.values()].map(({ name, status }) => `- ${name}: ${status}`);
   const waits = waitingFor === null ? 'Waits for nothing.' : `Waits for ${waitingFor}.`;
   setCurrentDetails(`**${view.status}**\n\n${waits}\n\n${lines.join('\n')}`);
