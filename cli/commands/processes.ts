@@ -30,10 +30,8 @@ async function runEntryPoint(name: string, args: readonly string[]): Promise<num
   const here = fileURLToPath(import.meta.url);
   const entryPoint = join(dirname(here), '..', '..', 'workers', `${name}${extname(here)}`);
   const child = spawn(process.execPath, [...process.execArgv, entryPoint, ...args], { stdio: 'inherit' });
-  // A terminal sends Ctrl-C to both; a supervisor only to us.
-  const passOn = (signal: NodeJS.Signals): void => void child.kill(signal);
-  process.on('SIGTERM', passOn);
-  process.on('SIGINT', () => undefined);
+  // A terminal sends Ctrl-C to both, a supervisor or a script only to us; hearing it twice does no harm.
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => void child.kill(signal));
   return new Promise((done) => {
     child.once('close', (status) => {
       done(status ?? 1);
