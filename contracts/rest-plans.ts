@@ -139,8 +139,15 @@ export const risk = z
   })
   .meta({ id: 'Risk', description: 'An objective that will not be met as things are' });
 
+const limitedResource = z
+  .string()
+  .regex(
+    /^(total|host|datastore|link)(:[A-Za-z0-9_./:-]{1,200})?$/,
+    'is none of total, host, datastore and link, nor one of them such as host:ID',
+  );
+
 export const capacities = z
-  .record(z.string().regex(/^(total|host|datastore|link)(:[A-Za-z0-9_./:-]{1,200})?$/), z.int().min(1).max(100_000))
+  .record(limitedResource, z.int().min(1).max(100_000))
   .meta({ id: 'Capacities', description: 'Migrations at once: in total, per source host, datastore and link' });
 
 export const admissionReport = z
@@ -151,10 +158,7 @@ export const admissionReport = z
   .meta({ id: 'AdmissionReport' });
 
 export const changeCapacitiesRequest = z
-  .record(
-    z.string().regex(/^(total|host|datastore|link)(:[A-Za-z0-9_./:-]{1,200})?$/),
-    z.int().min(1).max(100_000).nullable(),
-  )
+  .record(limitedResource, z.int().min(1).max(100_000).nullable())
   .refine((change) => Object.keys(change).length > 0, 'must change at least one')
   .meta({ id: 'ChangeCapacitiesRequest', description: 'Null gives a resource its default again' });
 

@@ -48,3 +48,9 @@ test('each wrong field is named by a JSON pointer', () => {
   expect(errors.map((error) => error.pointer).sort()).toEqual(['/more', '/other', '/vms/0/a~1b']);
   expect(toProblem(invalidInput(errors), request).errors).toHaveLength(3);
 });
+
+test('a wrong key says what is wrong with it', () => {
+  const schema = z.record(z.string().regex(/^a/, 'must begin with a'), z.number());
+  const errors = issuesToErrors('', schema.safeParse({ b: 1 }).error?.issues ?? []);
+  expect(errors).toEqual([{ pointer: '/b', message: 'must begin with a' }]);
+});

@@ -18,9 +18,15 @@ export function issuesToErrors(prefix: string, issues: readonly z.core.$ZodIssue
     const keys = issue.code === 'unrecognized_keys' ? issue.keys : [undefined];
     return keys.map((key) => ({
       pointer: prefix + [...issue.path, ...(key === undefined ? [] : [key])].map(pointerPart).join(''),
-      message: key === undefined ? issue.message : 'is not a field of this request',
+      message: key === undefined ? messageOf(issue) : 'is not a field of this request',
     }));
   });
+}
+
+/** Why a key is wrong stands one level deeper. */
+function messageOf(issue: z.core.$ZodIssue): string {
+  const inner = issue.code === 'invalid_key' ? issue.issues[0] : undefined;
+  return inner?.message ?? issue.message;
 }
 
 /** Turns anything thrown into the problem that the client sees. */
