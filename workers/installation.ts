@@ -2,7 +2,7 @@
  * A whole installation in one home: starts its parts in order, keeps them running, stops them in the opposite order.
  * It must not know how it is told to start or stop, nor print anything: up.ts does.
  */
-import { chmodSync, mkdirSync } from 'node:fs';
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import { migrate } from '../db/index.ts';
 import { searchAttributes } from '../temporal/index.ts';
@@ -71,6 +71,14 @@ function processSpec(name: 'api' | 'worker', places: Places, env: NodeJS.Process
   };
 }
 
+/** What a worker that runs elsewhere needs, as an environment file. It names the database with its password. */
+function noteEnvironment(places: Places, env: NodeJS.ProcessEnv): void {
+  const file = join(places.home, 'run', 'worker.env');
+  rmSync(file, { force: true });
+  const lines = Object.entries(env).map(([name, value]) => `${name}=${value ?? ''}\n`);
+  writeFileSync(file, lines.join(''), { mode: 0o600 });
+}
+
 async function startDatabase(places: Places, port: number, given: string | undefined, parts: RunningParts) {
   if (given !== undefined) {
     await migrate(given);
@@ -137,9 +145,10 @@ export async function startInstallation(
       ? {}
       : { LANDFALL_TEMPORAL_UI: temporal.ui, LANDFALL_CODEC_PORT: String(ports.codec) }),
   };
+  noteEnvironment(places, env);
   const [api] = await Promise.all([
     parts.start(processSpec('api', places, env)),
-    parts.start(processSpec('worker', places, env)),
+    ...(options.withoutWorker ? [] : [parts.start(processSpec('worker', places, env))]),
   ]);
   return { api, temporalUi: temporal.ui };
 }

@@ -7,6 +7,8 @@ export interface UpOptions {
   readonly help: boolean;
   readonly apiAddress: string;
   readonly apiPort: number;
+  /** Workers run elsewhere, as processes of their own: `landfall worker`. */
+  readonly withoutWorker: boolean;
   /** A Postgres of the user's own, instead of the embedded one. */
   readonly databaseUrl: string | undefined;
   /** A Temporal server of the user's own, instead of the embedded one. */
@@ -18,6 +20,8 @@ export const upHelp = `landfall up: starts Postgres, Temporal with its UI, the A
   --json                one JSON line on standard output when ready
   --address ADDR        address the API listens on (127.0.0.1; LANDFALL_API_ADDRESS)
   --port PORT           port the API listens on (8743; LANDFALL_API_PORT)
+  --without-worker      starts no worker; nothing moves until one runs: "landfall worker" with the
+                        environment that run/worker.env names
 
 LANDFALL_HOME (.landfall) holds data, keys and logs. DATABASE_URL and TEMPORAL_ADDRESS replace the embedded services.
 Ctrl-C stops everything; the next start goes on with the same data.
@@ -31,6 +35,7 @@ export function upOptionsFrom(args: readonly string[], env: NodeJS.ProcessEnv): 
       help: { type: 'boolean', default: false },
       address: { type: 'string', default: env['LANDFALL_API_ADDRESS'] || '127.0.0.1' },
       port: { type: 'string', default: env['LANDFALL_API_PORT'] || '8743' },
+      'without-worker': { type: 'boolean', default: false },
     },
   });
   const apiPort = Number(values.port);
@@ -42,6 +47,7 @@ export function upOptionsFrom(args: readonly string[], env: NodeJS.ProcessEnv): 
     help: values.help,
     apiAddress: values.address,
     apiPort,
+    withoutWorker: values['without-worker'],
     databaseUrl: env['DATABASE_URL'] || undefined,
     temporalAddress: env['TEMPORAL_ADDRESS'] || undefined,
   };

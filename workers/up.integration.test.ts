@@ -2,7 +2,7 @@
 // refused, and a restart finds the same data. Needs what tools/setup makes; uses a home and ports of its own.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, chmodSync, readdirSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, chmodSync, readdirSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -93,6 +93,15 @@ test('everything answers, and the first token is kept in a file that only its ow
   expect(parts.map((part) => isAlive(processOf(part)))).toEqual([true, true, true, true]);
 });
 
+test('what a worker elsewhere needs stands in a file that only its owner may read', () => {
+  const file = join(home, 'run', 'worker.env');
+  expect(statSync(file).mode & 0o777).toBe(0o600);
+  const names = [...readFileSync(file, 'utf8').matchAll(/^([A-Z_]+)=.+$/gm)].map((match) => match[1]);
+  expect(names).toEqual(
+    expect.arrayContaining(['DATABASE_URL', 'TEMPORAL_ADDRESS', 'LANDFALL_HOME', 'LANDFALL_API_URL']),
+  );
+});
+
 test('no log holds the token or the password of the database', () => {
   const { token } = JSON.parse(readFileSync(String(up.ready['tokenFile']), 'utf8')) as { token: string };
   const password = readFileSync(join(home, 'run', 'postgres-password'), 'utf8');
@@ -135,5 +144,5 @@ test('a clean stop ends every part and leaves no lock', async () => {
   await stop(up, 'SIGINT');
   expect(up.child.exitCode).toBe(0);
   expect(left.map(isAlive)).toEqual([false, false, false, false]);
-  expect(readdirSync(join(home, 'run')).sort()).toEqual(['ports.json', 'postgres-password']);
+  expect(readdirSync(join(home, 'run')).sort()).toEqual(['ports.json', 'postgres-password', 'worker.env']);
 });

@@ -60,16 +60,16 @@ export async function findFreePort(first: number): Promise<number> {
 export async function startInstallation(options: {
   readonly home: string;
   readonly apiPort: number;
+  /** Somebody else starts the workers. */
+  readonly withoutWorker?: boolean;
 }): Promise<Installation> {
   await mkdir(options.home, { recursive: true });
-  const child = spawn(
-    process.execPath,
-    [resolve('dist/cli/main.js'), 'up', '--json', '--port', String(options.apiPort)],
-    {
-      stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, LANDFALL_HOME: options.home },
-    },
-  );
+  const args = ['up', '--json', '--port', String(options.apiPort)];
+  if (options.withoutWorker === true) args.push('--without-worker');
+  const child = spawn(process.execPath, [resolve('dist/cli/main.js'), ...args], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, LANDFALL_HOME: options.home },
+  });
   const log = createWriteStream(join(options.home, 'up.log'));
   child.stderr.pipe(log, { end: false });
   const ready = await firstJsonLine<ReadyLine>(child, {

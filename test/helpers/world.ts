@@ -18,13 +18,20 @@ export interface World {
   close(): Promise<void>;
 }
 
+/** A worker of the test's own, started in place of the installation's. */
+export interface OwnWorker {
+  start(installation: Installation): Promise<void>;
+  stop(): Promise<void>;
+}
+
 /** Starts a world with this scenario; takes some seconds and 127.x loopback nets of its own. */
-export async function openWorld(scenario: Scenario): Promise<World> {
+export async function openWorld(scenario: Scenario, worker?: OwnWorker): Promise<World> {
   const home = await mkdtemp(join(tmpdir(), 'landfall-test-'));
   const net = await findFreeNet(100, 120);
   const apiPort = await findFreePort(18743);
   const started: { lab?: Lab; installation?: Installation } = {};
   const close = async (): Promise<void> => {
+    await worker?.stop();
     await started.installation?.stop();
     await started.lab?.stop();
     if (process.env['LANDFALL_KEEP'] === undefined) await rm(home, { recursive: true, force: true });
@@ -32,8 +39,10 @@ export async function openWorld(scenario: Scenario): Promise<World> {
   try {
     const lab = await startLab({ home: join(home, 'lab'), net, scenario });
     started.lab = lab;
-    const installation = await startInstallation({ home: join(home, 'installation'), apiPort });
+    const withoutWorker = worker !== undefined;
+    const installation = await startInstallation({ home: join(home, 'installation'), apiPort, withoutWorker });
     started.installation = installation;
+    await worker?.start(installation);
     const sites = await registerSites(installation, lab);
     await configureSourceCluster(installation, sites);
     return { lab, installation, sites, home, close };
