@@ -98,7 +98,7 @@ func (s *site) startGuest(vm *simulator.VirtualMachine, disks []disk, taps map[i
 		console.Close()
 		return nil, fmt.Errorf("start %s: %w", emulatorProgram, err)
 	}
-	go g.listen(console, s.record(vm.Self), filepath.Join(folder, "console.log"))
+	go g.listen(console, s.record(vm.Self), filepath.Join(folder, "console.log"), nil)
 	go func() {
 		_ = g.cmd.Wait()
 		close(g.gone)
@@ -208,8 +208,8 @@ func (s *site) bootArguments(vm *simulator.VirtualMachine, disks []disk) []strin
 }
 
 // listen reads the console until the machine ends. Acknowledgements are not written to the file:
-// there are many of them, and the record has the last one.
-func (g *guest) listen(console io.ReadCloser, record *vmRecord, path string) {
+// there are many of them, and the record has the last one. A line that is taken is not the console's.
+func (g *guest) listen(console io.ReadCloser, record *vmRecord, path string, taken func(line string) bool) {
 	defer console.Close()
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err == nil {
@@ -223,7 +223,7 @@ func (g *guest) listen(console io.ReadCloser, record *vmRecord, path string) {
 			return
 		}
 		line := strings.TrimSpace(string(raw))
-		if line == "" {
+		if line == "" || taken != nil && taken(line) {
 			continue
 		}
 		record.hear(line)

@@ -1,4 +1,4 @@
-// What a powered-on virtual machine is to the rest of the lab: a guest in QEMU or a shadow VM's agent.
+// What a powered-on virtual machine is to the rest of the lab: a guest in QEMU, a bare machine, or a shadow VM's agent.
 package main
 
 import (
@@ -34,7 +34,8 @@ type runningProcess struct {
 	PID  int    `json:"pid"`
 }
 
-// startMachine starts what the VM is: a shadow VM when its CD-ROM holds our agent, a guest otherwise.
+// startMachine starts what the VM is: a shadow VM when its CD-ROM holds our agent, a bare machine when its options say so,
+// a guest otherwise.
 func (s *site) startMachine(ctx *simulator.Context, vm *simulator.VirtualMachine, disks []disk, taps map[int32]string) (machine, error) {
 	images, err := s.cdImages(vm)
 	if err != nil {
@@ -52,7 +53,14 @@ func (s *site) startMachine(ctx *simulator.Context, vm *simulator.VirtualMachine
 	if agent != "" {
 		return s.startShadow(vm, disks, agent, configuration)
 	}
-	return s.startGuest(vm, disks, taps)
+	switch kind := extraOption(vm, machineOption); kind {
+	case "":
+		return s.startGuest(vm, disks, taps)
+	case bareMachine:
+		return s.startBare(vm, disks, taps)
+	default:
+		return nil, fmt.Errorf("%s: %s is %q; the lab knows only %q", vm.Name, machineOption, kind, bareMachine)
+	}
 }
 
 // holdDisks claims the VM's disks; a disk that another powered-on VM holds refuses the power-on.

@@ -15,6 +15,7 @@ const usage = `usage: lab <command>
 Child processes of "lab up":
   lab vcenter CONFIG    one simulated vCenter with its hosts and guests
   lab wan CONFIG        the line between the sites
+  lab bare CONFIG       a machine without an operating system
   lab reaper ...        ends what is left when the lab is killed
 `
 
@@ -27,6 +28,7 @@ func main() {
 		"up":      runUp,
 		"vcenter": runVCenter,
 		"wan":     runWan,
+		"bare":    runBare,
 		"relay":   runRelay,
 		"reaper":  runReaper,
 	}

@@ -39,6 +39,7 @@ type scenarioVM struct {
 	Snapshot      bool           `json:"snapshot"`
 	RDM           bool           `json:"rdm"`
 	SharedDisk    bool           `json:"sharedDisk"`
+	Bare          bool           `json:"bare"`
 }
 
 // scenarioDisk is one disk; bytes are decimal strings.
@@ -215,14 +216,18 @@ func (v scenarioVM) spec(folder string, files []string) types.VirtualMachineConf
 	if v.RDM {
 		changes = append(changes, rawDisk(folder, v.Name, int32(len(files)+scsiControllerUnit+1)))
 	}
+	options := []types.BaseOptionValue{
+		&types.OptionValue{Key: pauseOption, Value: strconv.Itoa(v.WriterPauseMs)},
+		&types.OptionValue{Key: "disk.EnableUUID", Value: "TRUE"},
+	}
+	if v.Bare {
+		options = append(options, &types.OptionValue{Key: machineOption, Value: bareMachine})
+	}
 	return types.VirtualMachineConfigSpec{
 		Name: v.Name, GuestId: guestIDOfLab, NumCPUs: v.CPUs, MemoryMB: v.MemoryMb, Version: hardwareVersion,
 		Files: &types.VirtualMachineFileInfo{VmPathName: fmt.Sprintf("%s/%s.vmx", folder, v.Name)}, DeviceChange: changes,
-		Flags: &types.VirtualMachineFlagInfo{DiskUuidEnabled: types.NewBool(true)},
-		ExtraConfig: []types.BaseOptionValue{
-			&types.OptionValue{Key: pauseOption, Value: strconv.Itoa(v.WriterPauseMs)},
-			&types.OptionValue{Key: "disk.EnableUUID", Value: "TRUE"},
-		},
+		Flags:       &types.VirtualMachineFlagInfo{DiskUuidEnabled: types.NewBool(true)},
+		ExtraConfig: options,
 	}
 }
 

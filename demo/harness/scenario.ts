@@ -20,6 +20,8 @@ export interface ScenarioVm {
   readonly snapshot?: boolean;
   readonly rdm?: boolean;
   readonly sharedDisk?: boolean;
+  /** The lab's own writer instead of a guest in QEMU: costs next to nothing, boots at once. */
+  readonly bare?: boolean;
 }
 
 /** The link between the sites; 0 bytes per second means unlimited. */
