@@ -93,6 +93,7 @@ export default {
     exclude: { path: '^(dist|build|coverage|dataplane/target)/' },
     tsConfig: { fileName: 'tsconfig.json' },
     tsPreCompilationDeps: true,
+    preserveSymlinks: true,
     moduleSystems: ['es6', 'cjs'],
     enhancedResolveOptions: {
       extensions: ['.ts', '.mjs', '.js', '.json'],
