@@ -5,6 +5,7 @@ export { createLogger } from './http/logger.ts';
 export { openEventHub, type EventHub } from './events/event-hub.ts';
 export { createFirstToken, refreshCliFile, writeCliFile, type CliFile } from './installation/first-token.ts';
 export { keepHouse } from './installation/housekeeping.ts';
+export { keepTellingParts } from './installation/parts.ts';
 export { keepStartingQueued } from './migrations/start-queued.ts';
 export { codecServer } from './codec/codec-server.ts';
 export { createTemporalGateway } from './migrations/temporal-gateway.ts';

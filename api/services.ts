@@ -22,6 +22,8 @@ export interface Services {
   /** Key of the digests that are kept of requests; a plain hash of a body with a password could be guessed. */
   readonly requestDigestKey: Uint8Array;
   readonly hostPackageFile: string;
+  /** Where `landfall up` says how its parts are; absent when the processes were started otherwise. */
+  readonly partsFile: string;
   readonly identity: InstallationIdentity;
   readonly version: string;
   readonly log: Logger;

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { addInstallationCommands } from './commands/installation.ts';
 import { addMigrationCommands } from './commands/migrations.ts';
 import { addObserveCommands } from './commands/observe.ts';
 import { addProcessCommands } from './commands/processes.ts';
@@ -37,6 +38,7 @@ The connection comes from LANDFALL_URL and LANDFALL_TOKEN, else from cli.json in
   );
 
 addProcessCommands(program);
+addInstallationCommands(program);
 addSiteCommands(program);
 addClusterCommands(program);
 addMigrationCommands(program);

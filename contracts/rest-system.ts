@@ -16,6 +16,23 @@ export const health = z
   })
   .meta({ id: 'Health' });
 
+export const installationPart = z
+  .object({
+    name: z.string().describe('postgres, temporal, api or worker'),
+    state: z
+      .enum(['starting', 'running', 'stopped', 'failing'])
+      .describe('`stopped` is started again in a moment; `failing` has died several times in a row'),
+    since: timestamp,
+    restarts: z.int().describe('How often it was started again since `landfall up` began'),
+    lastEnd: z
+      .object({ at: timestamp, how: z.string().describe('Such as `killed by SIGKILL`') })
+      .nullable()
+      .describe('How it ended last; null when it never did'),
+    logFile: z.string().describe('On the machine of the installation'),
+    remedy: z.string().nullable().describe('What to do when it is failing'),
+  })
+  .meta({ id: 'InstallationPart', description: 'A process that `landfall up` keeps running' });
+
 export const installation = z
   .object({
     installationId: z.string(),
@@ -24,6 +41,7 @@ export const installation = z
     receiptFingerprint: z
       .string()
       .describe('Fingerprint of the key that signs receipts, for `landfall verify --trust`'),
+    parts: z.array(installationPart).describe('Empty where the processes were not started by `landfall up`'),
   })
   .meta({ id: 'Installation', description: 'Who this installation is' });
 
@@ -92,6 +110,7 @@ export const leakReport = z
 
 export type Scope = z.infer<typeof scope>;
 export type Health = z.infer<typeof health>;
+export type InstallationPart = z.infer<typeof installationPart>;
 export type Installation = z.infer<typeof installation>;
 export type CreateTokenRequest = z.infer<typeof createTokenRequest>;
 export type Token = z.infer<typeof token>;

@@ -99,5 +99,6 @@ export const eventTypes = [
   'vm-migration.progress',
   'vm-migration.settings',
   'vm-migration.objective',
+  'installation.part',
 ] as const;
 export type EventType = (typeof eventTypes)[number];

@@ -4,7 +4,7 @@
  */
 import pg from 'pg';
 import type { EventType } from '../core/index.ts';
-import type { Event } from '../generated/prisma/client.ts';
+import type { Event, Prisma } from '../generated/prisma/client.ts';
 import { json, type Db } from './database.ts';
 
 export type { Event };
@@ -32,6 +32,11 @@ export async function recordEvent(db: Db, type: EventType, body: EventBody): Pro
 /** Events after an id, oldest first: what a client missed. */
 export function listEventsAfter(db: Db, afterId: bigint, limit: number): Promise<Event[]> {
   return db.event.findMany({ where: { id: { gt: afterId } }, orderBy: { id: 'asc' }, take: limit });
+}
+
+/** The newest event of a type whose data match. */
+export function newestEvent(db: Db, type: EventType, data: Prisma.JsonFilter<'Event'>): Promise<Event | null> {
+  return db.event.findFirst({ where: { type, data }, orderBy: { id: 'desc' } });
 }
 
 export async function lastEventId(db: Db): Promise<bigint> {

@@ -16,6 +16,7 @@ import {
   createTemporalGateway,
   keepHouse,
   keepStartingQueued,
+  keepTellingParts,
   listen,
   openEventHub,
   refreshCliFile,
@@ -29,6 +30,7 @@ import { openAuthority, type Authority } from '../dataplane/client/index.ts';
 import { migrate, openDatabase, sealingKey } from '../db/index.ts';
 import { makePayloadCodec } from '../temporal/payload-codec.ts';
 import { codecSecret, openPayloadKeys, payloadKeysFile, type PayloadKeys } from '../temporal/payload-keys.ts';
+import { partsFileIn } from './embedded/parts-file.ts';
 import { placesFrom, type Places } from './places.ts';
 
 const certificateCheckMs = 6 * 3_600_000;
@@ -49,6 +51,7 @@ async function main(): Promise<void> {
     await listenForUi(codec, process.env['LANDFALL_CODEC_PORT']),
     keepStartingQueued(services),
     keepHouse(services),
+    keepTellingParts(services),
     keepCertificate(server, () => certificate(authority, address)),
   ];
   stopOnSignal(async () => {
@@ -93,6 +96,7 @@ async function openServices(places: Places, authority: Authority, keys: PayloadK
     events: await openEventHub(database, databaseUrl, log),
     requestDigestKey: createHmac('sha256', authority.encryptionKey).update('landfall request digests v1').digest(),
     hostPackageFile: join(places.build, 'landfall-host.vib'),
+    partsFile: partsFileIn(places.home),
     identity: {
       installationId: authority.installationId,
       authorityPem: authority.certificatePem,

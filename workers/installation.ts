@@ -10,6 +10,7 @@ import { codecSecret, openPayloadKeys, payloadKeysFile } from '../temporal/paylo
 import type { HomeLock } from './embedded/home-lock.ts';
 import { endsWithParent, type ReadyLine } from './embedded/launch.ts';
 import { supervise, type Part, type PartSpec } from './embedded/part.ts';
+import type { PartsFile } from './embedded/parts-file.ts';
 import { choosePorts } from './embedded/ports.ts';
 import { ensureDatabase, preparePostgres } from './embedded/postgres.ts';
 import { findTemporalCli } from './embedded/temporal-cli.ts';
@@ -32,13 +33,14 @@ export interface RunningParts {
   readonly stopAll: () => Promise<void>;
 }
 
-export function runningParts(lock: HomeLock, say: (line: string) => void): RunningParts {
+export function runningParts(lock: HomeLock, file: PartsFile, say: (line: string) => void): RunningParts {
   const parts: Part[] = [];
   let stopped = false;
   return {
     start: (spec) => {
       if (stopped) return new Promise(() => undefined);
-      const part = supervise(spec, { say, started: (pid) => lock.note(spec.name, pid, spec.stopSignal) });
+      const started = (pid: number): void => lock.note(spec.name, pid, spec.stopSignal);
+      const part = supervise(spec, { say, started, changed: file.note });
       parts.push(part);
       return part.firstReady;
     },

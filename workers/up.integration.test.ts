@@ -1,5 +1,5 @@
-// `landfall up` as a user has it: parts that die come back, a killed supervisor leaves nothing behind, a second one is
-// refused, and a restart finds the same data. Needs what tools/setup makes; uses a home and ports of its own.
+// `landfall up` as a user has it: parts that die come back and the API says so, a killed supervisor leaves nothing behind, a
+// second one is refused, and a restart finds the same data. Needs what tools/setup makes; uses a home and ports of its own.
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, chmodSync, readdirSync, statSync } from 'node:fs';
@@ -8,7 +8,9 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
+import { Agent, fetch } from 'undici';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import { installation, type InstallationPart } from '../contracts/rest.ts';
 import { freePort } from './embedded/ports.ts';
 import { isAlive, type ProcessIdentity } from './embedded/process-identity.ts';
 
@@ -48,8 +50,8 @@ function processOf(part: string): ProcessIdentity {
   return JSON.parse(readFileSync(join(home, 'run', `${part}.json`), 'utf8')) as ProcessIdentity;
 }
 
-async function until(what: string, holds: () => boolean): Promise<void> {
-  for (const limit = Date.now() + untilMsMax; !holds(); await sleep(50)) {
+async function until(what: string, holds: () => boolean | Promise<boolean>): Promise<void> {
+  for (const limit = Date.now() + untilMsMax; !(await holds()); await sleep(50)) {
     if (Date.now() > limit) throw new Error(`not in time: ${what}`);
   }
 }
@@ -71,6 +73,21 @@ async function query(sql: string): Promise<unknown[]> {
     return (await client.query(sql)).rows as unknown[];
   } finally {
     await client.end();
+  }
+}
+
+/** What `GET /installation` says of a part; undefined while the API does not answer. */
+async function shown(part: string): Promise<InstallationPart | undefined> {
+  const file = JSON.parse(readFileSync(String(up.ready['tokenFile']), 'utf8')) as Record<string, string>;
+  const dispatcher = new Agent({ connect: { ca: file['authorityPem'] } });
+  try {
+    const headers = { authorization: `Bearer ${file['token']}` };
+    const answer = await fetch(`${file['url']}/api/v1/installation`, { dispatcher, headers });
+    return installation.parse(await answer.json()).parts.find(({ name }) => name === part);
+  } catch {
+    return undefined;
+  } finally {
+    await dispatcher.close();
   }
 }
 
@@ -118,6 +135,26 @@ test.each(parts)('a killed part comes back, and that is said: %s', async (part) 
   expect(up.lines.some((line) => line.startsWith(`landfall: ${part} stopped (killed by SIGKILL)`))).toBe(true);
   expect(processOf(part).pid).not.toBe(before.pid);
   expect(isAlive(processOf(part))).toBe(true);
+  await until('the API says so', async () => (await shown(part))?.state === 'running');
+  expect(await shown(part)).toMatchObject({ restarts: 1, lastEnd: { how: 'killed by SIGKILL' }, remedy: null });
+  const told = `select data from event where type = 'installation.part' and data->>'part' = '${part}'`;
+  await until('the live stream heard of it', async () => (await query(told)).length > 0);
+  expect(await query(told)).toMatchObject([{ data: { state: 'running', restarts: 1, ended: 'killed by SIGKILL' } }]);
+});
+
+test('a part that dies again and again is said to be failing, with its log and a remedy, and comes back', async () => {
+  const isFailing = async (): Promise<boolean> => {
+    const { pid } = processOf('worker');
+    if (isAlive(processOf('worker'))) process.kill(pid, 'SIGKILL');
+    return (await shown('worker'))?.state === 'failing';
+  };
+  await until('the API says that it is failing', isFailing);
+  expect(up.lines.some((line) => /^landfall: worker stopped \(.*\), \d+ times in a row; starting/.test(line))).toBe(
+    true,
+  );
+  const remedy = up.lines.find((line) => line.startsWith('landfall: Remedy for worker: '));
+  expect(remedy).toContain(join(home, 'logs', 'worker.log'));
+  await until('it runs again', async () => (await shown('worker'))?.state === 'running');
 });
 
 test('a second one in the same home is refused with a remedy', async () => {

@@ -5,6 +5,7 @@
 import { mkdirSync } from 'node:fs';
 import { toMigrationError } from '../core/index.ts';
 import { lockHome } from './embedded/home-lock.ts';
+import { openPartsFile } from './embedded/parts-file.ts';
 import { runningParts, startInstallation, type Installation } from './installation.ts';
 import { placesFrom } from './places.ts';
 import { upHelp, upOptionsFrom, type UpOptions } from './up-options.ts';
@@ -60,7 +61,8 @@ async function main(): Promise<number> {
   const places = placesFrom(process.env);
   mkdirSync(places.home, { recursive: true });
   const lock = await lockHome(places.home, say);
-  const parts = runningParts(lock, say);
+  const partsFile = openPartsFile(places.home);
+  const parts = runningParts(lock, partsFile, say);
   const asked = new Promise<'asked'>((resolve) => {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => resolve('asked'));
   });
@@ -77,6 +79,7 @@ async function main(): Promise<number> {
     return 1;
   } finally {
     await parts.stopAll();
+    partsFile.remove();
     lock.release();
     say('stopped');
   }

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { health, installation, type Health } from '../../contracts/rest.ts';
 import { MigrationError } from '../../core/index.ts';
+import { readParts } from '../installation/parts.ts';
 import { renderDocsPage } from '../documents/docs-page.ts';
 import type { OpenApiDocument } from '../documents/openapi.ts';
 import { defineRoute, defineStream, ok, type Route } from '../http/route.ts';
@@ -49,12 +50,12 @@ const identityRoute = defineRoute({
   path: '/api/v1/installation',
   tag: 'Installation',
   operationId: 'getInstallation',
-  summary: 'Who this installation is',
+  summary: 'Who this installation is, and how its processes are',
   scope: 'migrations:read',
   responses: { 200: { description: 'Its id and what others need to trust it', schema: installation } },
   problems: [],
   async handler(_input, { services }) {
-    return ok({ ...services.identity, version: services.version });
+    return ok({ ...services.identity, version: services.version, parts: await readParts(services.partsFile) });
   },
 });
 

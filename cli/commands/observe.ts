@@ -6,7 +6,6 @@ import type { Command } from 'commander';
 import {
   auditPage,
   event,
-  installation,
   leakReport,
   migrationPage,
   receipt,
@@ -86,16 +85,6 @@ export function addObserveCommands(program: Command): void {
       print(await client.get('/audit', auditPage, query), ({ items }) => auditText(items));
     },
   );
-  connected(program.command('info').description('who this installation is'), async ({ client, print }) => {
-    print(await client.get('/installation', installation), (it) =>
-      [
-        `Landfall ${it.version} at ${client.url} (API reference: ${client.url}/docs)`,
-        `Installation ${it.installationId}`,
-        `Receipts are signed by the key ${it.receiptFingerprint}`,
-        `Check one with "landfall verify FILE --trust ${it.receiptFingerprint}".`,
-      ].join('\n'),
-    );
-  });
   addVerify(program);
 }
 

@@ -7,49 +7,74 @@ import type { World } from '../helpers/world.ts';
 /** A fault by name. The product must get over it by itself. */
 export interface Fault {
   readonly name: string;
-  /** Returns the moment at which it hit (milliseconds since the epoch) when it is done. */
-  strike(world: World, vmName: string): Promise<number>;
+  /** Returns the moment at which it hit (milliseconds since the epoch) when it is done; throws when it hits nothing. */
+  strike(world: World, victim: Victim): Promise<number>;
 }
 
-async function killPart(world: World, part: string): Promise<number> {
-  const pid = await world.installation.partPid(part);
-  const hitAtMs = Date.now();
-  process.kill(pid, 'SIGKILL');
-  return hitAtMs;
+/** The VM whose migration is hit, where the fault hits one. */
+export interface Victim {
+  readonly vmName: string;
+  readonly vmMigrationId: string;
 }
 
-/** Waits for a process of the role to be there (it may be between two lives, or not started yet), then kills all of them. */
-async function killRole(
-  world: World,
-  role: 'replicator-source' | 'replicator-host' | 'receiver',
-  vmName?: string,
-): Promise<number> {
+type Role = 'replicator-source' | 'replicator-host' | 'receiver';
+
+/** Kills a part of the installation; one that is between two lives is waited for. */
+function killPart(world: World, part: 'postgres' | 'temporal' | 'api' | 'worker'): Promise<number> {
+  return strikeAlive(part, async () => [await world.installation.partPid(part)]);
+}
+
+/** Kills every process of the role that serves this VM; a role without VMs as a whole. */
+function killRole(world: World, role: Role, victim?: Victim): Promise<number> {
+  return strikeAlive(role, async () => {
+    const found = (await world.lab.control.processes()).filter((candidate) => candidate.role === role);
+    return found.filter(({ vm }) => victim === undefined || serves(vm ?? '', victim)).map(({ pid }) => pid);
+  });
+}
+
+/** The lab names a source replicator's VM, and a receiver's shadow VM, whose name ends as the migration's id does. */
+function serves(vm: string, { vmName, vmMigrationId }: Victim): boolean {
+  return vm === vmName || vm.endsWith(`-${vmMigrationId.slice(-12)}`);
+}
+
+/** What is to be killed may be between two lives, or not started yet: waits for it, then kills all of it. */
+function strikeAlive(what: string, find: () => Promise<readonly number[]>): Promise<number> {
   return waitFor(
-    `a process to kill: ${role}`,
+    `a process to kill: ${what}`,
     async () => {
       let hitAtMs: number | undefined;
-      for (const found of await world.lab.control.processes()) {
-        if (found.role !== role || (vmName !== undefined && found.vm !== undefined && found.vm !== vmName)) continue;
-        if (!(await isAlive(found.pid))) continue;
+      for (const pid of await find()) {
+        if (!(await isAlive(pid))) continue;
         hitAtMs = Date.now();
-        process.kill(found.pid, 'SIGKILL');
+        process.kill(pid, 'SIGKILL');
       }
       return hitAtMs;
     },
-    { timeoutMs: 30_000, intervalMs: 50 },
+    { timeoutMs: 120_000, intervalMs: 50 },
   );
 }
 
 async function isAlive(pid: number): Promise<boolean> {
-  return (await readFile(`/proc/${String(pid)}/stat`, 'utf8').catch(() => '')) !== '';
+  const stat = await readFile(`/proc/${String(pid)}/stat`, 'utf8').catch(() => '');
+  return stat !== '' && !/^\d+ \(.*\) [ZX]/s.test(stat);
 }
 
+/** Ends of processes by SIGKILL, one for every kind of process that the product and the lab's sites run. */
+export const kills = {
+  source: {
+    name: 'kill the source replicator',
+    strike: (world, victim) => killRole(world, 'replicator-source', victim),
+  },
+  hosts: { name: 'kill the host daemons', strike: (world) => killRole(world, 'replicator-host') },
+  receiver: { name: 'kill the receiver', strike: (world, victim) => killRole(world, 'receiver', victim) },
+  worker: { name: 'kill the worker', strike: (world) => killPart(world, 'worker') },
+  api: { name: 'kill the API', strike: (world) => killPart(world, 'api') },
+  temporal: { name: 'kill Temporal', strike: (world) => killPart(world, 'temporal') },
+  postgres: { name: 'kill Postgres', strike: (world) => killPart(world, 'postgres') },
+} as const satisfies Record<string, Fault>;
+
 export const faults: readonly Fault[] = [
-  { name: 'kill the source replicator', strike: (world, vm) => killRole(world, 'replicator-source', vm) },
-  { name: 'kill the host daemons', strike: (world) => killRole(world, 'replicator-host') },
-  { name: 'kill the receiver', strike: (world) => killRole(world, 'receiver') },
-  { name: 'kill the worker', strike: (world) => killPart(world, 'worker') },
-  { name: 'kill the API', strike: (world) => killPart(world, 'api') },
+  ...Object.values(kills),
   {
     name: 'cut the link for 4 s',
     strike: async (world) => {

@@ -4,12 +4,13 @@
 
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { compareDisks } from '../../demo/harness/compare-disks.ts';
-import { followVmMigration, showVmMigration, startMigration } from '../../demo/harness/operations.ts';
+import { showVmMigration, startMigration } from '../../demo/harness/operations.ts';
 import { writerVm } from '../../demo/harness/scenario.ts';
 import { pause, waitFor } from '../../demo/harness/wait.ts';
 import type { LeakReport, VmMigration } from '../../contracts/rest.ts';
+import { followPatiently, retried, waitPatiently } from '../helpers/patience.ts';
 import { openWorld, type World } from '../helpers/world.ts';
-import { faults } from './faults.ts';
+import { faults, type Victim } from './faults.ts';
 import { seededRandom } from './random.ts';
 
 const RUNS = Number(process.env['LANDFALL_FAULT_RUNS'] ?? '20');
@@ -50,10 +51,10 @@ for (let run = 0; run < RUNS; run += 1) {
   test(
     `B2 nothing is lost: ${fault.name} ${String(momentMs)} ms ${since} (seed ${String(SEED + run)})`,
     async () => {
-      await migrateUnderFault(run, async (vm, id) => {
-        if (inFinal) await reach(id, (now) => now.status === 'Final Migration');
+      await migrateUnderFault(run, async (victim) => {
+        if (inFinal) await reach(victim.vmMigrationId, (now) => now.status === 'Final Migration');
         await pause(momentMs);
-        return fault.strike(world, vm);
+        return fault.strike(world, victim);
       });
     },
     RUN_TIMEOUT_MS,
@@ -66,9 +67,9 @@ for (const [index, name] of worstMoment.entries()) {
     async () => {
       const fault = faults.find((candidate) => candidate.name === name);
       if (fault === undefined) throw new Error(`There is no fault "${name}"`);
-      await migrateUnderFault(RUNS + index, async (vm, id) => {
-        await reach(id, (now) => typeof now.downtime?.poweredOffAt === 'string');
-        return fault.strike(world, vm);
+      await migrateUnderFault(RUNS + index, async (victim) => {
+        await reach(victim.vmMigrationId, (now) => typeof now.downtime?.poweredOffAt === 'string');
+        return fault.strike(world, victim);
       });
     },
     RUN_TIMEOUT_MS,
@@ -76,14 +77,14 @@ for (const [index, name] of worstMoment.entries()) {
 }
 
 async function reach(id: string, reached: (now: VmMigration) => boolean): Promise<void> {
-  await waitFor(
+  await waitPatiently(
     'the moment to strike',
     async () => (reached(await showVmMigration(world.installation, id)) ? true : undefined),
     { timeoutMs: RUN_TIMEOUT_MS, intervalMs: 20 },
   );
 }
 
-async function migrateUnderFault(run: number, strike: (vm: string, id: string) => Promise<number>): Promise<void> {
+async function migrateUnderFault(run: number, strike: (victim: Victim) => Promise<number>): Promise<void> {
   const { lab, installation, sites } = world;
   const name = vmName(run);
   await lab.control.power('source', name, 'on');
@@ -94,13 +95,12 @@ async function migrateUnderFault(run: number, strike: (vm: string, id: string) =
   );
   const migration = await startMigration(installation, sites, { vmNames: [name], autoFinal: false });
   const id = migration.vmMigrations[0]?.id ?? '';
-  const striking = strike(name, id);
+  const striking = strike({ vmName: name, vmMigrationId: id });
   // Awaited at the end: what fails before must not count as nobody's.
   striking.catch(() => undefined);
-  const survive = { timeoutMs: RUN_TIMEOUT_MS, intervalMs: 300 };
-  await followPatiently(id, (status) => status === 'Ready To Migrate', survive.timeoutMs);
+  await followPatiently(installation, id, { status: 'Ready To Migrate', timeoutMs: RUN_TIMEOUT_MS });
   await retried(() => installation.call('POST', `/vm-migrations/${id}/actions/final-migration`, {}, `final-${id}`));
-  await followPatiently(id, (status) => status === 'Completed', survive.timeoutMs);
+  await followPatiently(installation, id, { status: 'Completed', timeoutMs: RUN_TIMEOUT_MS });
   const hitAtMs = await striking;
   const source = await lab.control.vm('source', name);
   const destination = await lab.control.vm('destination', name);
@@ -124,25 +124,4 @@ async function migrateUnderFault(run: number, strike: (vm: string, id: string) =
   expect(Number(after.progress?.resentBytes ?? Number.NaN)).toBeLessThanOrEqual(64 * MIB + 0.01 * SEED_MIB * MIB);
   const leaks = await installation.call<LeakReport>('GET', '/leaks');
   expect(leaks.items).toEqual([]);
-}
-
-/** Follows through an API that may be down for a moment: only an end that is not the wanted one is an error. */
-async function followPatiently(id: string, reached: (status: string) => boolean, timeoutMs: number): Promise<void> {
-  await retried(() =>
-    followVmMigration(world.installation, id, { reached: (now) => reached(now.status), timeoutMs, intervalMs: 300 }),
-  );
-}
-
-/** Repeats a call whose connection was refused or broken, as a client of a restarting API does; refusals stand. */
-async function retried<Answer>(call: () => Promise<Answer>): Promise<Answer> {
-  for (let attempt = 0; ; attempt += 1) {
-    try {
-      return await call();
-    } catch (error) {
-      const broken =
-        error instanceof TypeError || (error instanceof Error && /socket|ECONN|fetch failed/i.test(error.message));
-      if (!broken || attempt >= 60) throw error;
-      await pause(500);
-    }
-  }
 }

@@ -85,6 +85,7 @@ export async function startTestApi(options: AppOptions = {}): Promise<TestApi> {
     events: await openEventHub(database, testDatabase.url, log),
     requestDigestKey: authority.encryptionKey,
     hostPackageFile: join(folder, 'landfall-host.vib'),
+    partsFile: join(folder, 'parts.json'),
     identity: {
       installationId: authority.installationId,
       authorityPem: authority.certificatePem,

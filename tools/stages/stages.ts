@@ -100,5 +100,8 @@ export const stages: readonly Stage[] = [
   { name: 'go-test', commands: [['go', 'test', '-v', './...']], cwd: 'lab', count: 'go', minutesMax: 15 },
   vitest('integration', 15),
   vitest('e2e', 25),
-  vitest('faults', 25, { LANDFALL_FAULT_RUNS: process.env['LANDFALL_FAULT_RUNS'] ?? '3' }),
+  vitest('faults', 25, {
+    LANDFALL_FAULT_RUNS: process.env['LANDFALL_FAULT_RUNS'] ?? '3',
+    LANDFALL_GROUP_RUNS: process.env['LANDFALL_GROUP_RUNS'] ?? '1',
+  }),
 ];

@@ -4,9 +4,11 @@
  */
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { InstallationPart } from '../../contracts/rest.ts';
 import { MigrationError } from '../../core/index.ts';
 import { healthyAfterMs, restartDelayMs } from './back-off.ts';
 import { launch, type ReadyLine, type Run } from './launch.ts';
+import { afterEvent, newPart, type PartEvent } from './part-state.ts';
 
 export interface PartSpec {
   readonly name: string;
@@ -24,6 +26,8 @@ export interface PartHooks {
   readonly say: (line: string) => void;
   /** Called at every start, before the part is ready. */
   readonly started: (pid: number) => void;
+  /** Called at every change of how the part is. */
+  readonly changed?: (part: InstallationPart) => void;
 }
 
 export interface Part {
@@ -75,6 +79,11 @@ async function live(spec: PartSpec, run: Run, onReady: (line: ReadyLine) => void
 export function supervise(spec: PartSpec, hooks: PartHooks): Part {
   const stopping = new AbortController();
   let current: Run | undefined;
+  let told = newPart(spec.name, spec.logFile, new Date());
+  const happened = (event: PartEvent): void => {
+    told = afterEvent(told, event, new Date());
+    hooks.changed?.(told);
+  };
 
   const keepRunning = async (resolve: (line: ReadyLine) => void, reject: (error: Error) => void): Promise<void> => {
     let everReady = false;
@@ -83,19 +92,24 @@ export function supervise(spec: PartSpec, hooks: PartHooks): Part {
       const again = failures > 0;
       current = launch(spec);
       if (current.child.pid !== undefined) hooks.started(current.child.pid);
+      happened({ what: 'started' });
       const how = await live(spec, current, (line) => {
         if (again) hooks.say(`${spec.name} runs again`);
         everReady = true;
+        happened({ what: 'ready' });
         resolve(line);
       });
       if (stopping.signal.aborted) return;
       failures = Date.now() - startedAtMs > healthyAfterMs ? 1 : failures + 1;
+      happened({ what: 'ended', how, failures });
       if (!everReady && failures >= startsBeforeGivingUp) {
         reject(startFailure(spec, how));
         return;
       }
       const delayMs = restartDelayMs(failures);
-      hooks.say(`${spec.name} stopped (${how}); starting it again in ${delayMs / 1000} s`);
+      const often = told.remedy === null ? '' : `, ${failures} times in a row`;
+      hooks.say(`${spec.name} stopped (${how})${often}; starting it again in ${delayMs / 1000} s`);
+      if (told.remedy !== null) hooks.say(`Remedy for ${spec.name}: ${told.remedy}`);
       await sleep(delayMs, undefined, { signal: stopping.signal }).catch(() => undefined);
     }
   };
