@@ -56,7 +56,7 @@ afterAll(async () => {
 for (let run = 0; run < RUNS; run += 1) {
   const strikes = drawStrikes(seededRandom(SEED + run));
   test(
-    `six VMs under six kills: ${strikes.map(inWords).join(', ')} (seed ${String(SEED + run)})`,
+    `M10 M3 six VMs under six kills: ${strikes.map(inWords).join(', ')} (seed ${String(SEED + run)})`,
     async () => {
       await migrateUnder(strikes, memberNames(run));
     },

@@ -49,7 +49,7 @@ for (let run = 0; run < RUNS; run += 1) {
   const momentMs = Math.floor(random() * (inFinal ? FROM_FINAL_MAX_MS : FROM_START_MAX_MS));
   const since = inFinal ? 'into the final migration' : 'from the start';
   test(
-    `B2 nothing is lost: ${fault.name} ${String(momentMs)} ms ${since} (seed ${String(SEED + run)})`,
+    `M10 B2 nothing is lost: ${fault.name} ${String(momentMs)} ms ${since} (seed ${String(SEED + run)})`,
     async () => {
       await migrateUnderFault(run, async (victim) => {
         if (inFinal) await reach(victim.vmMigrationId, (now) => now.status === 'Final Migration');
@@ -63,7 +63,7 @@ for (let run = 0; run < RUNS; run += 1) {
 
 for (const [index, name] of worstMoment.entries()) {
   test(
-    `B2 nothing is lost: ${name} as the source is frozen`,
+    `M10 B2 nothing is lost: ${name} as the source is frozen`,
     async () => {
       const fault = faults.find((candidate) => candidate.name === name);
       if (fault === undefined) throw new Error(`There is no fault "${name}"`);

@@ -1,5 +1,6 @@
 // The `landfall` command as a process against a real API: what people read, what programs read, how it fails.
 import { spawn, type ChildProcess } from 'node:child_process';
+import { rmSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { MigrationError } from '../../core/index.ts';
 import { setPhase } from '../../db/index.ts';
@@ -48,6 +49,37 @@ function finish(child: ChildProcess): Promise<Outcome> {
 const landfall = (args: readonly string[], env?: Readonly<Record<string, string>>): Promise<Outcome> =>
   finish(begin(args, env));
 const addSite = ['site', 'add', 'old-dc', '--address', 'vcenter.example', '--user', 'administrator@vsphere.local'];
+
+describe('landfall status', () => {
+  const part = { since: '2027-01-01T00:00:00.000Z', logFile: '/logs/one.log', lastEnd: null, remedy: null };
+  const parts = [
+    { ...part, name: 'postgres', state: 'running', restarts: 0 },
+    {
+      ...part,
+      name: 'worker',
+      state: 'failing',
+      restarts: 4,
+      lastEnd: { at: '2027-01-01T00:00:09.000Z', how: 'exit status 1' },
+      remedy: 'Read the end of /logs/one.log',
+    },
+  ];
+
+  test('it shows each process of the installation, what to do for one that fails, and ends with status 1 then', async () => {
+    writeFileSync(api.services.partsFile, JSON.stringify(parts));
+    const failing = await landfall(['status']);
+    writeFileSync(api.services.partsFile, JSON.stringify(parts.slice(0, 1)));
+    const well = await landfall(['status']);
+    rmSync(api.services.partsFile);
+    expect([failing.status, well.status]).toEqual([1, 0]);
+    expect(failing.output).toMatch(/^worker {4}failing {2}2027-01-01 00:00:00Z {2}4 .*exit status 1$/m);
+    expect(failing.output).toContain('What to do for worker: Read the end of /logs/one.log');
+    expect(well.output).toContain('postgres  running');
+  });
+
+  test('an API that was started otherwise says that no more is known', async () => {
+    expect(await landfall(['status'])).toMatchObject({ status: 0, output: expect.stringContaining('The API answers') });
+  });
+});
 
 describe('S1 landfall site', () => {
   test('without a terminal nothing is asked: the certificate has to be accepted beforehand', async () => {
