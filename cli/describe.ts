@@ -5,7 +5,7 @@ import { formatBytes, formatRate, formatSeconds, formatTime, table } from './for
 export function describeVmMigration(item: VmMigration): string {
   return [
     `${item.vm.name} (${item.id})`,
-    `  ${item.status}: ${item.state}${item.waitingFor === null ? '' : `, waits for ${item.waitingFor}`}`,
+    `  ${item.status}: ${item.state}${item.waitingFor === null ? '' : `, waits for ${waitText(item)}`}`,
     ...(item.reason === null ? [] : [`  Why: ${item.reason.message}`]),
     ...(item.failure === null ? [] : [`  Failed: ${item.failure.message}`, `  What to do: ${item.failure.remedy}`]),
     ...item.warnings.map((warning) => `  Warning: ${warning.message}`),
@@ -85,6 +85,12 @@ function downtimeLines({ downtime }: VmMigration): string[] {
   return [...total, ...path];
 }
 
+/** What it waits for, with its place in line where there is one. */
+function waitText({ waitingFor, place }: Pick<Migration, 'waitingFor' | 'place'>): string {
+  if (waitingFor === null) return '-';
+  return place === null ? waitingFor : `${waitingFor} (place ${place})`;
+}
+
 /** One migration with its members. */
 export function describeMigration(item: Migration): string {
   const rows = item.vmMigrations.map((member) => [
@@ -92,13 +98,14 @@ export function describeMigration(item: Migration): string {
     member.status,
     member.state,
     shareText(member),
+    waitText(member),
     member.id,
   ]);
   return [
-    `${item.id}: ${item.status}${item.final.mode === 'manual' ? '' : `, ${item.final.mode} final`}${item.paused ? ', paused' : ''}`,
-    ...(item.waitingFor === null ? [] : [`Waits for ${item.waitingFor}.`]),
+    `${item.id}: ${item.status}, priority ${item.priority}${item.final.mode === 'manual' ? '' : `, ${item.final.mode} final`}${item.paused ? ', paused' : ''}`,
+    ...(item.waitingFor === null ? [] : [`Waits for ${waitText(item)}.`]),
     ...(item.reason === null ? [] : [item.reason.message]),
-    table(['vm', 'status', 'state', 'copied', 'id'], rows),
+    table(['vm', 'status', 'state', 'copied', 'waits for', 'id'], rows),
   ].join('\n');
 }
 

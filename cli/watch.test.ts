@@ -49,6 +49,7 @@ const queued: VmMigration = {
   reason: null,
   failure: null,
   waitingFor: 'its turn in the queue',
+  place: 1,
   settings: { desired: dials, inForce: null },
   disks: [],
   progress: null,
@@ -66,6 +67,7 @@ const running: VmMigration = {
   status: 'Running',
   state: 'Replicating disks',
   waitingFor: null,
+  place: null,
   progress: {
     at: '2026-05-04T20:01:00.000Z',
     jobState: 'running',

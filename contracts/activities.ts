@@ -15,6 +15,7 @@ import type {
   State,
   Step,
   Tokens,
+  Waiting,
 } from '../core/index.ts';
 
 /** Every activity about one VM's migration names it first: interceptors log and report by it. */
@@ -48,6 +49,7 @@ export interface MigrationNote {
   readonly migrationId: string;
   readonly reason: Omit<Reason, 'since'> | null;
   readonly waitingFor: string | null;
+  readonly paused: boolean;
 }
 
 export interface PhaseNote extends VmRef {
@@ -56,12 +58,19 @@ export interface PhaseNote extends VmRef {
   readonly reason?: Omit<Reason, 'since'> | null;
   readonly waitingFor?: string | null;
   readonly failure?: (FailureNote & { readonly step: string }) | null;
+  /** It is about to begin a step, and waits when one of its sites is paused. */
+  readonly mayWait?: boolean;
+}
+
+export interface PhaseNoted {
+  /** Name of the paused site that the step has to wait for. */
+  readonly pausedSite: string | null;
 }
 
 export interface RecordsActivities {
   readVmMigration(input: VmRef): Promise<VmMigrationFacts>;
-  /** Writes the phase for people; the same twice changes nothing. */
-  notePhase(input: PhaseNote): Promise<void>;
+  /** Writes the phase for people; the same twice changes nothing. A step that `mayWait` is told which site is paused. */
+  notePhase(input: PhaseNote): Promise<PhaseNoted>;
   /** Who asked for the final migration. */
   noteApproval(input: VmRef & { readonly approvedBy: string }): Promise<void>;
   /** The members of an independent migration that have not ended, in order, with what was kept of the queue. */
@@ -79,13 +88,13 @@ export interface RecordsActivities {
   noteAdmission(input: { readonly waiting: readonly WaitingClaim[] }): Promise<void>;
   /** Of these claimants, the ones that have ended or are not there any more. */
   findDeadClaims(input: { readonly ids: readonly string[] }): Promise<readonly string[]>;
-  /** Tokens of the installation. */
+  /** Tokens of the installation; a paused site has none. */
   readCapacities(): Promise<Tokens>;
 }
 
-export interface WaitingClaim {
+/** A claim that waits, and for what. */
+export interface WaitingClaim extends Waiting {
   readonly id: string;
-  readonly waitingFor: string;
 }
 
 export interface VsphereActivities {

@@ -8,6 +8,7 @@ import {
   finalPolicyRequest,
   objectives,
   objectivesRequest,
+  place,
   priority,
   projection,
   risk,
@@ -45,7 +46,7 @@ export const startMigrationRequest = z
       .default({ mode: 'manual', windows: [] })
       .describe('Begun by itself the VM is powered on at the destination; only for independent migrations'),
     objectives: objectivesRequest.prefault({}),
-    priority,
+    priority: priority.default(limits.priorityDefault),
     concurrency: concurrency.optional().describe('Default: 1 for independent migrations, all for a group'),
     runbook: runbookRequest.optional().describe('Only for groups'),
     vms: z
@@ -86,6 +87,7 @@ export const changeMigrationRequest = z
     final: finalPolicyRequest,
     objectives: objectivesRequest,
     runbook: runbookRequest,
+    priority: priority.describe('Who takes free places first: 1 before 5; only while something of it waits'),
     settings: z.strictObject(dialFields).partial().describe('Members with settings of their own keep those'),
     shutDown: z.strictObject({
       timeoutSeconds: z.int().min(1).max(86_400),
@@ -191,6 +193,7 @@ export const vmMigration = z
     reason: reason.nullable().describe('Why it is where it is'),
     failure: failure.nullable().describe('Why it failed or was aborted, and what to do'),
     waitingFor: z.string().nullable().describe('What it waits for, where it waits'),
+    place,
     settings: z.object({ desired: dials, inForce: dials.nullable() }),
     disks: z.array(diskMigration),
     progress: progress.nullable(),
@@ -222,6 +225,7 @@ export const migration = z
     status,
     reason: reason.nullable(),
     waitingFor: z.string().nullable().describe('What it waits for, where it waits'),
+    place,
     counts: z.object({ total: z.int(), completed: z.int(), failed: z.int(), terminated: z.int() }),
     requestedBy: z.string().describe('Principal that asked for it'),
     createdAt: timestamp,

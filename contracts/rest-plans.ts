@@ -85,12 +85,7 @@ export const runbook = z
   })
   .meta({ id: 'Runbook' });
 
-export const priority = z
-  .int()
-  .min(1)
-  .max(5)
-  .default(limits.priorityDefault)
-  .describe('Who takes free places first: 1 before 5');
+export const priority = z.int().min(1).max(5).describe('Who takes free places first: 1 before 5');
 export const concurrency = z
   .int()
   .min(1)
@@ -111,6 +106,8 @@ export const queueChange = z
 export const addMembersRequest = z
   .strictObject({ vms: z.array(vmRef).min(1).max(limits.vmsPerMigrationMax) })
   .meta({ id: 'AddMembersRequest' });
+
+export const place = z.int().nullable().describe('Place in line for what it waits for; 1 is the next one');
 
 export const estimate = z.object({ p50Seconds: z.number().nullable(), p90Seconds: z.number().nullable() });
 
@@ -153,7 +150,9 @@ export const capacities = z
 export const admissionReport = z
   .object({
     capacities,
-    waiting: z.array(z.object({ id: z.string(), waitingFor: z.string() })).describe('What waits for its turn'),
+    waiting: z
+      .array(z.object({ id: z.string(), waitingFor: z.string(), place: z.int() }))
+      .describe('Migrations of VMs, and groups as a whole, that wait for their turn; the next ones first'),
   })
   .meta({ id: 'AdmissionReport' });
 

@@ -44,6 +44,7 @@ export const site = z
     productName: z.string(),
     apiVersion: z.string(),
     createdAt: timestamp,
+    pausedAt: timestamp.nullable().describe('Since when its migrations stand still; null while they go on'),
   })
   .meta({ id: 'Site', description: 'A registered vCenter' });
 

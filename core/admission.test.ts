@@ -5,6 +5,8 @@ import {
   capacityOf,
   claim,
   impossible,
+  pausedSites,
+  prioritize,
   release,
   sumOf,
   waitingFor,
@@ -54,6 +56,26 @@ describe('admission', () => {
     const { granted, state: after } = admit(state);
     expect(idsOf(granted)).toEqual(['elsewhere']);
     expect(idsOf(admit(release(after, 'old')).granted)).toEqual(['group']);
+  });
+
+  it('M6 a paused site has nothing to give out, and holds up nobody else', () => {
+    const of = (id: string, site: string, arrived: number) =>
+      wants(id, arrived, { needs: { [`site:${site}`]: 1, total: 1 } });
+    const claims = [of('a', 'old', 1), of('b', 'old', 2), of('c', 'other', 3)];
+    const { granted, state } = admit(claims.reduce(claim, empty({ total: 2, ...pausedSites(['old']) })));
+    expect(idsOf(granted)).toEqual(['c']);
+    expect(waitingFor(state, 'b')).toMatchObject({ resource: 'site:old', capacity: 0, place: 2 });
+    expect(idsOf(admit({ ...state, capacities: { total: 2 } }).granted)).toEqual(['a']);
+  });
+
+  it('M5 a priority is changed while a claim waits, by its owner or by claiming again', () => {
+    const full = holding(empty({ total: 1 }), wants('x', 0));
+    const line = [wants('a', 1), wants('b', 2), wants('c', 3)].reduce(claim, full);
+    const changed = prioritize(line, { c: 1, x: 5 });
+    expect(['a', 'b', 'c'].map((id) => waitingFor(changed, id)?.place)).toEqual([2, 3, 1]);
+    const again = claim(changed, wants('b', 9, { priority: 1 }));
+    expect(['a', 'b', 'c'].map((id) => waitingFor(again, id)?.place)).toEqual([3, 1, 2]);
+    expect(idsOf(admit(release(again, 'x')).granted)).toEqual(['b']);
   });
 
   it('B6 says what a claim waits for, and its place', () => {

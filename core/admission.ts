@@ -19,6 +19,9 @@ export interface Claim {
   readonly arrived: number;
 }
 
+/** What a claimant waits for until admission has said more. */
+export const itsTurn = 'its turn';
+
 /** Plain data, so that it survives in a workflow's carried state. */
 export interface Admission {
   /** By resource, else by its kind; what has neither is not limited. */
@@ -53,9 +56,14 @@ export interface Route {
   readonly datastoreMoref: string;
 }
 
-/** What one VM's migration takes while it is under way: a token of each resource that it uses. */
+/**
+ * What one VM's migration takes while it is under way: a token of each resource that it uses. Of a site there are as many as
+ * are wanted, or none while it is paused; it stands first, because that is what people have to be told first.
+ */
 export function needsOf({ sourceSiteId, sourceHostMoref, destinationSiteId, datastoreMoref }: Route): Tokens {
   return {
+    [`site:${sourceSiteId}`]: 1,
+    [`site:${destinationSiteId}`]: 1,
     total: 1,
     ...(sourceHostMoref === null ? {} : { [`host:${sourceSiteId}/${sourceHostMoref}`]: 1 }),
     [`datastore:${destinationSiteId}/${datastoreMoref}`]: 1,
@@ -63,10 +71,29 @@ export function needsOf({ sourceSiteId, sourceHostMoref, destinationSiteId, data
   };
 }
 
-/** Adds a claim; one that waits or holds already stays as it is. */
+/** Adds a claim; one that holds already stays as it is, one that waits keeps its time of arrival. */
 export function claim(state: Admission, wanted: Claim): Admission {
-  const known = [...state.leases, ...state.waiting].some(({ id }) => id === wanted.id);
-  return known ? state : { ...state, waiting: [...state.waiting, wanted] };
+  if (state.leases.some(({ id }) => id === wanted.id)) return state;
+  const known = state.waiting.some(({ id }) => id === wanted.id);
+  if (!known) return { ...state, waiting: [...state.waiting, wanted] };
+  const again = ({ arrived }: Claim): Claim => ({ ...wanted, arrived });
+  return { ...state, waiting: state.waiting.map((item) => (item.id === wanted.id ? again(item) : item)) };
+}
+
+/** Gives waiting claims the priorities that their owners have now. */
+export function prioritize(state: Admission, priorities: Readonly<Record<string, number>>): Admission {
+  const now = (item: Claim): Claim => ({ ...item, priority: priorities[item.owner] ?? item.priority });
+  return { ...state, waiting: state.waiting.map(now) };
+}
+
+/** What the migrations of a paused site wait for. */
+export function siteToResume(siteName: string): string {
+  return `the site ${siteName} to be resumed`;
+}
+
+/** What paused sites have to give out. */
+export function pausedSites(siteIds: readonly string[]): Tokens {
+  return Object.fromEntries(siteIds.map((id) => [`site:${id}`, 0]));
 }
 
 /** Takes back a claim, or a part of what it holds. What is not held is not given back. */

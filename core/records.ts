@@ -91,6 +91,7 @@ export interface HostResult {
 /** Types of the rows in the event table, which the live stream carries. */
 export const eventTypes = [
   'site.added',
+  'site.changed',
   'site.removed',
   'cluster.changed',
   'migration.created',

@@ -11,6 +11,7 @@ import {
 } from '../core/index.ts';
 import { json, type Db } from './database.ts';
 import { recordEvent } from './events.ts';
+import { findPausedSite } from './sites.ts';
 import { getVmMigration } from './vm-migrations.ts';
 
 /** What people want of a migration, as it is now. */
@@ -18,16 +19,20 @@ export interface Wishes {
   readonly policy: FinalPolicy;
   readonly objectives: Objectives;
   readonly paused: boolean;
+  /** Name of a site of it that is paused: it stands still as well. */
+  readonly pausedSite: string | null;
   readonly writeThrottling: number;
   readonly startedAt: Date | null;
 }
 
 export async function readWishes(db: Db, id: string): Promise<Wishes> {
-  const { migration, paused, settings, startedAt } = await getVmMigration(db, id);
+  const row = await getVmMigration(db, id);
+  const { migration, paused, settings, startedAt } = row;
   return {
     policy: migration.final as unknown as FinalPolicy,
     objectives: migration.objectives as unknown as Objectives,
     paused,
+    pausedSite: await findPausedSite(db, [row.sourceSiteId, row.destinationSiteId]),
     writeThrottling: effectiveDials(settings as Dials | null, migration.settings as unknown as Dials).writeThrottling,
     startedAt,
   };

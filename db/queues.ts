@@ -1,5 +1,6 @@
 /** What is kept of queues, groups and their members for people. The workflow is the truth; these rows follow it. */
 import {
+  itsTurn,
   limits,
   type Dials,
   type FinalPolicy,
@@ -10,7 +11,7 @@ import {
   type Reason,
   type Runbook,
 } from '../core/index.ts';
-import type { Prisma } from '../generated/prisma/client.ts';
+import type { Prisma, VmMigration } from '../generated/prisma/client.ts';
 import { json, jsonOrNull, type Database, type Db } from './database.ts';
 import { recordEvent } from './events.ts';
 import { getMigration } from './migrations.ts';
@@ -62,9 +63,16 @@ export async function keepQueue(database: Database, migrationId: string, queue: 
 export async function setMigrationNote(
   db: Db,
   id: string,
-  note: { readonly reason: Reason | null; readonly waitingFor: string | null },
+  note: { readonly reason: Reason | null; readonly waitingFor: string | null; readonly paused: boolean },
 ): Promise<void> {
-  await db.migration.update({ where: { id }, data: { waitingFor: note.waitingFor, reason: jsonOrNull(note.reason) } });
+  const { place } = await getMigration(db, id);
+  // Admission says of what waits for its turn what that is.
+  const inLine = note.waitingFor === itsTurn && place !== null;
+  const waiting = inLine ? {} : { waitingFor: note.waitingFor, place: null };
+  await db.migration.update({
+    where: { id },
+    data: { ...waiting, paused: note.paused, reason: jsonOrNull(note.reason) },
+  });
   await recordEvent(db, 'migration.changed', { migrationId: id, data: note });
 }
 
@@ -86,6 +94,7 @@ export interface PlanChange {
   readonly runbook?: Runbook | undefined;
   readonly settings?: Dials | undefined;
   readonly options?: MigrationOptions | undefined;
+  readonly priority?: number | undefined;
 }
 
 export async function setPlan(db: Db, id: string, change: PlanChange): Promise<void> {
@@ -94,21 +103,29 @@ export async function setPlan(db: Db, id: string, change: PlanChange): Promise<v
   await recordEvent(db, 'migration.changed', { migrationId: id, data: { ...change } });
 }
 
-/** Says of everything that has not begun what it waits for; ids are those of VMs' migrations or of migrations. */
-export async function setWaitingFor(
-  db: Db,
-  waiting: readonly { readonly id: string; readonly waitingFor: string }[],
-): Promise<void> {
+/** What something waits for, and its place in line. */
+export interface InLine {
+  /** A VM's migration or a whole one. */
+  readonly id: string;
+  readonly waitingFor: string;
+  readonly place: number;
+}
+
+/** Says of everything that has not begun what it waits for. */
+export async function setWaitingFor(db: Db, waiting: readonly InLine[]): Promise<void> {
   const ids = waiting.map(({ id }) => id);
   const texts = waiting.map(({ waitingFor }) => waitingFor);
+  const places = waiting.map(({ place }) => place);
   await db.$executeRaw`
-    UPDATE vm_migration SET waiting_for = said.text
-    FROM unnest(${ids}::text[], ${texts}::text[]) AS said(id, text)
-    WHERE vm_migration.id = said.id AND status = 'Queued' AND waiting_for IS DISTINCT FROM said.text`;
+    UPDATE vm_migration SET waiting_for = said.text, place = said.place
+    FROM unnest(${ids}::text[], ${texts}::text[], ${places}::int[]) AS said(id, text, place)
+    WHERE vm_migration.id = said.id AND status = 'Queued'
+      AND (waiting_for, vm_migration.place) IS DISTINCT FROM (said.text, said.place)`;
   await db.$executeRaw`
-    UPDATE migration SET waiting_for = said.text
-    FROM unnest(${ids}::text[], ${texts}::text[]) AS said(id, text)
-    WHERE migration.id = said.id AND ended_at IS NULL AND migration.waiting_for IS DISTINCT FROM said.text`;
+    UPDATE migration SET waiting_for = said.text, place = said.place
+    FROM unnest(${ids}::text[], ${texts}::text[], ${places}::int[]) AS said(id, text, place)
+    WHERE migration.id = said.id AND status = 'Queued'
+      AND (waiting_for, migration.place) IS DISTINCT FROM (said.text, said.place)`;
 }
 
 /** Of these ids of migrations and VMs' migrations, the ones that have ended or are not there. */
@@ -120,14 +137,24 @@ export async function findEnded(db: Db, ids: readonly string[]): Promise<readonl
   return ids.filter((id) => !alive.has(id));
 }
 
-/** What has not begun and waits for something, the oldest first. */
-export async function listWaiting(db: Db): Promise<readonly { readonly id: string; readonly waitingFor: string }[]> {
-  const where = { endedAt: null, status: 'Queued', waitingFor: { not: null } };
-  const rows = await db.vmMigration.findMany({
-    where,
-    orderBy: { id: 'asc' },
-    take: limits.pageSizeMax,
-    select: { id: true, waitingFor: true },
+/** What waits for its turn, the next ones first. */
+export function listWaiting(db: Db): Promise<InLine[]> {
+  return db.$queryRaw`
+    SELECT id, waiting_for AS "waitingFor", place FROM (
+      SELECT id, waiting_for, place FROM vm_migration WHERE ended_at IS NULL AND status = 'Queued'
+      UNION ALL SELECT id, waiting_for, place FROM migration WHERE ended_at IS NULL AND status = 'Queued'
+    ) AS line WHERE place IS NOT NULL ORDER BY place, id LIMIT ${limits.pageSizeMax}`;
+}
+
+/** Who goes first, of every migration that has not ended. */
+export async function listPriorities(db: Db): Promise<Readonly<Record<string, number>>> {
+  const rows = await db.migration.findMany({ where: { endedAt: null }, select: { id: true, priority: true } });
+  return Object.fromEntries(rows.map(({ id, priority }) => [id, priority]));
+}
+
+/** How many members of a queue or group begin before this one, which has not begun either. */
+export function countAhead(db: Db, { migrationId, position }: VmMigration): Promise<number> {
+  return db.vmMigration.count({
+    where: { migrationId, status: 'Queued', waitingFor: null, held: false, position: { lt: position } },
   });
-  return rows.map(({ id, waitingFor }) => ({ id, waitingFor: waitingFor ?? '' }));
 }

@@ -1,5 +1,5 @@
 /** What an administrator set for the whole installation. What was never set has the default of core. */
-import { defaultCapacities, type Tokens } from '../core/index.ts';
+import { defaultCapacities, pausedSites, type Tokens } from '../core/index.ts';
 import { json, type Db } from './database.ts';
 
 const capacitiesKey = 'admission.capacities';
@@ -7,6 +7,12 @@ const capacitiesKey = 'admission.capacities';
 export async function readCapacities(db: Db): Promise<Tokens> {
   const row = await db.setting.findUnique({ where: { key: capacitiesKey } });
   return { ...defaultCapacities, ...(row?.value as Tokens | undefined) };
+}
+
+/** All that admission has to give out: a paused site has nothing. */
+export async function readTokens(db: Db): Promise<Tokens> {
+  const paused = await db.site.findMany({ where: { pausedAt: { not: null } }, select: { id: true } });
+  return { ...(await readCapacities(db)), ...pausedSites(paused.map(({ id }) => id)) };
 }
 
 /** Keeps what differs from the defaults; null of a resource takes its own limit away. */

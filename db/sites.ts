@@ -2,6 +2,7 @@
 import { MigrationError } from '../core/index.ts';
 import type { Site } from '../generated/prisma/client.ts';
 import { found, isUniqueViolation, type Db } from './database.ts';
+import { recordEvent } from './events.ts';
 import { newId } from './new-id.ts';
 import type { SealingKey } from './sealing.ts';
 
@@ -51,6 +52,21 @@ export async function siteCredentials(db: Db, key: SealingKey, id: string): Prom
   const site = await getSite(db, id);
   const { address, username, thumbprintSha256 } = site;
   return { address, username, thumbprintSha256, password: key.unseal(site.passwordSealed, site.id) };
+}
+
+/** Lets everything of a site stand still, or go on. Returns whether that is new. */
+export async function setSitePaused(db: Db, id: string, paused: boolean, now: Date): Promise<boolean> {
+  const { name, pausedAt } = await getSite(db, id);
+  if ((pausedAt !== null) === paused) return false;
+  await db.site.update({ where: { id }, data: { pausedAt: paused ? now : null } });
+  await recordEvent(db, 'site.changed', { data: { siteId: id, name, paused } });
+  return true;
+}
+
+/** Name of one of these sites that is paused. */
+export async function findPausedSite(db: Db, ids: readonly string[]): Promise<string | null> {
+  const where = { id: { in: [...ids] }, pausedAt: { not: null } };
+  return (await db.site.findFirst({ where, orderBy: { name: 'asc' } }))?.name ?? null;
 }
 
 /** Throws SITE_IN_USE while a migration touches it or a cluster of it is configured. */

@@ -4,6 +4,7 @@
  */
 import {
   isEnded,
+  itsTurn,
   stateOfStep,
   statusOf,
   type Dials,
@@ -16,6 +17,7 @@ import type { Disk, Migration, Prisma, VmMigration } from '../generated/prisma/c
 import { found, jsonOrNull, type Database, type Db } from './database.ts';
 import { recordEvent } from './events.ts';
 import { refreshMigrationStatus } from './migrations.ts';
+import { findPausedSite } from './sites.ts';
 
 export type { VmMigration };
 export type VmMigrationDetails = VmMigration & { disks: Disk[]; migration: Migration };
@@ -46,23 +48,34 @@ export interface PhaseChange {
   readonly failure?: (FailureNote & { readonly step: string }) | null;
   /** Do nothing unless the migration is in one of these steps: for those who report beside the workflow. */
   readonly onlyDuring?: readonly Step[];
+  /** The step has not begun and waits when one of its sites is paused. */
+  readonly mayWait?: boolean;
 }
 
-/** Writes where the workflow is. Saying the same twice changes nothing and tells nobody. */
-export async function setPhase(database: Database, id: string, change: PhaseChange): Promise<void> {
-  await database.transaction(async (db) => {
+/**
+ * Writes where the workflow is, and returns the name of the paused site that it has to wait for. Saying the same twice changes
+ * nothing and tells nobody.
+ */
+export async function setPhase(database: Database, id: string, change: PhaseChange): Promise<string | null> {
+  return database.transaction(async (db) => {
     const before = await getVmMigration(db, id);
-    if (change.onlyDuring !== undefined && !change.onlyDuring.includes(before.step as Step)) return;
+    if (change.onlyDuring !== undefined && !change.onlyDuring.includes(before.step as Step)) return null;
+    const { sourceSiteId, destinationSiteId } = before;
+    const pausedSite = change.mayWait === true ? await findPausedSite(db, [sourceSiteId, destinationSiteId]) : null;
     const state = change.state ?? stateOfStep(change.step);
     const status = statusOf(state);
     const reason = change.reason ?? null;
-    const waitingFor = change.waitingFor ?? null;
+    // Admission says of what waits for its turn what that is.
+    const inLine = change.waitingFor === itsTurn && before.place !== null;
+    const waitingFor = inLine ? before.waitingFor : (change.waitingFor ?? null);
     const data: Prisma.VmMigrationUpdateInput = {
       step: change.step,
       state,
       status,
       waitingFor,
       reason: jsonOrNull(reason),
+      ...(inLine ? {} : { place: null }),
+      ...(change.mayWait === true ? { heldBySite: pausedSite !== null } : {}),
       ...(change.failure === undefined ? {} : { failure: jsonOrNull(change.failure) }),
       ...(before.startedAt === null && status !== 'Queued' ? { startedAt: new Date() } : {}),
       ...(status === 'Ready To Migrate' ? { ready: true, readyAt: before.readyAt ?? new Date() } : {}),
@@ -74,14 +87,23 @@ export async function setPhase(database: Database, id: string, change: PhaseChan
       before.state === state &&
       before.waitingFor === waitingFor &&
       reasonCode(before.reason) === (reason?.code ?? null);
-    if (same) return;
+    if (same) return pausedSite;
     await refreshMigrationStatus(db, before.migrationId);
     await recordEvent(db, 'vm-migration.changed', {
       migrationId: before.migrationId,
       vmMigrationId: id,
       data: { vmName: before.vmName, step: change.step, state, status, reason, waitingFor },
     });
+    return pausedSite;
   });
+}
+
+/** Migrations whose next step waits for a site that is not paused any more. */
+export function listHeldForNothing(db: Db): Promise<{ id: string }[]> {
+  return db.$queryRaw`
+    SELECT id FROM vm_migration WHERE held_by_site AND ended_at IS NULL AND NOT EXISTS (
+      SELECT FROM site WHERE paused_at IS NOT NULL AND site.id IN (source_site_id, destination_site_id))
+    ORDER BY id`;
 }
 
 /** Shows trouble that a step meets, without changing where it is. Forgotten at the next phase. */

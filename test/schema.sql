@@ -83,6 +83,7 @@ migration.kind text not null
 migration.objectives jsonb not null default '{"downtimeSecondsMax": null, "targetDurationSeconds": null}'::jsonb
 migration.options jsonb not null default '{}'::jsonb
 migration.paused boolean not null default false
+migration.place integer
 migration.priority integer not null default 3
 migration.reason jsonb
 migration.requested_by text not null
@@ -125,6 +126,7 @@ site.id text not null
 site.instance_uuid text not null
 site.name text not null
 site.password_sealed text not null
+site.paused_at timestamp(3) with time zone
 site.product_name text not null
 site.thumbprint_sha256 text not null
 site.username text not null
@@ -144,10 +146,12 @@ vm_migration.guest_ready_at timestamp(3) with time zone
 vm_migration.hand_over_token bigint not null default 0
 vm_migration.handed_over_at timestamp(3) with time zone
 vm_migration.held boolean not null default false
+vm_migration.held_by_site boolean not null default false
 vm_migration.id text not null
 vm_migration.lease_generation integer not null default 0
 vm_migration.migration_id text not null
 vm_migration.paused boolean not null default false
+vm_migration.place integer
 vm_migration."position" integer not null
 vm_migration.powered_off_at timestamp(3) with time zone
 vm_migration.powered_on_at timestamp(3) with time zone
@@ -211,6 +215,7 @@ CREATE INDEX event_vm_migration_id_idx ON public.event USING btree (vm_migration
 CREATE INDEX migration_created_at_idx ON public.migration USING btree (created_at DESC)
 CREATE INDEX owned_object_site_id_released_at_idx ON public.owned_object USING btree (site_id, released_at)
 CREATE INDEX owned_object_vm_migration_id_idx ON public.owned_object USING btree (vm_migration_id)
+CREATE INDEX vm_migration_held_by_site ON public.vm_migration USING btree (id) WHERE held_by_site
 CREATE INDEX vm_migration_source_site_id_vm_instance_uuid_idx ON public.vm_migration USING btree (source_site_id, vm_instance_uuid)
 CREATE INDEX vm_migration_unannounced ON public.vm_migration USING btree (migration_id) WHERE (NOT announced)
 CREATE UNIQUE INDEX agent_pkey ON public.agent USING btree (id)

@@ -14,9 +14,9 @@ import {
 } from '@temporalio/workflow';
 import type { RecordsActivities, WaitingClaim } from '../contracts/activities.ts';
 import type { AdmissionInput } from '../contracts/workflows.ts';
-import { admit, claim, limits, release, waitingFor, type Admission } from '../core/index.ts';
+import { admit, claim, limits, prioritize, release, waitingFor, type Admission } from '../core/index.ts';
 import { recordsOptions } from '../temporal/index.ts';
-import { admitted, changeCapacities, claimTokens, releaseTokens } from './messages.ts';
+import { admitted, changeCapacities, changePriorities, claimTokens, releaseTokens } from './messages.ts';
 import { tell } from './tell.ts';
 
 const records = proxyLocalActivities<RecordsActivities>(recordsOptions);
@@ -70,6 +70,10 @@ function registerHandlers(desk: Desk): void {
     desk.state = { ...desk.state, capacities };
     desk.changed = true;
   });
+  setHandler(changePriorities, (priorities) => {
+    desk.state = prioritize(desk.state, priorities);
+    desk.changed = true;
+  });
 }
 
 function grant(desk: Desk): void {
@@ -105,9 +109,7 @@ async function noteWaiting(desk: Desk): Promise<void> {
 
 function describe(state: Admission, id: string): WaitingClaim[] {
   const why = waitingFor(state, id);
-  if (why === null) return [];
-  const place = why.place === 1 ? 'next' : `number ${why.place}`;
-  return [{ id, waitingFor: `${why.resource}: ${why.taken} of ${why.capacity} in use, ${place} in line` }];
+  return why === null ? [] : [{ id, ...why }];
 }
 
 async function reconcile(desk: Desk): Promise<void> {

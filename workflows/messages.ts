@@ -38,6 +38,9 @@ export const decideMember = defineUpdate<CommandAccepted, [MemberDecisionCommand
 /** Changes a queue that runs. Refused with MEMBER_NOT_WAITING, INVALID_INPUT or PHASE_DISALLOWS. */
 export const changeQueue = defineUpdate<CommandAccepted, [QueueCommand]>('changeQueue');
 
+/** A site was resumed: whoever waits for that looks again. May come at any time, and for nothing. */
+export const siteResumed = defineSignal('siteResumed');
+
 /** From a migration to its member. */
 export const memberCommand = defineSignal<[MemberCommand]>('memberCommand');
 export const finalOrder = defineSignal<[FinalOrder]>('finalOrder');
@@ -49,4 +52,6 @@ export const memberReport = defineSignal<[MemberReport]>('memberReport');
 export const claimTokens = defineSignal<[TokenClaim]>('claimTokens');
 export const releaseTokens = defineSignal<[TokenRelease]>('releaseTokens');
 export const changeCapacities = defineSignal<[Tokens]>('changeCapacities');
+/** Priorities by owner; claims that wait get the new one. */
+export const changePriorities = defineSignal<[Readonly<Record<string, number>>]>('changePriorities');
 export const admitted = defineSignal('admitted');

@@ -1,8 +1,9 @@
 /** Activities that only touch the records: what people see of a migration. */
-import type { GroupFacts, RecordsActivities } from '../../contracts/activities.ts';
+import type { GroupFacts, RecordsActivities, WaitingClaim } from '../../contracts/activities.ts';
 import {
   limits,
   needsOf,
+  siteToResume,
   type Destination,
   type FinalPolicy,
   type MemberDecision,
@@ -15,8 +16,9 @@ import {
   findEnded,
   getMigration,
   getVmMigration,
+  listSites,
   keepQueue,
-  readCapacities,
+  readTokens,
   readQueue,
   setDecision,
   setFacts,
@@ -47,7 +49,9 @@ export function recordsActivities({ database }: Services): RecordsActivities {
     },
     async notePhase({ vmMigrationId, reason, ...note }) {
       const before = (await getVmMigration(prisma, vmMigrationId)).reason as Reason | null;
-      await setPhase(database, vmMigrationId, { ...note, reason: since(before, reason ?? null) });
+      return {
+        pausedSite: await setPhase(database, vmMigrationId, { ...note, reason: since(before, reason ?? null) }),
+      };
     },
     async noteApproval({ vmMigrationId, approvedBy }) {
       await setFacts(prisma, vmMigrationId, { approvedBy });
@@ -55,16 +59,27 @@ export function recordsActivities({ database }: Services): RecordsActivities {
     readQueue: ({ migrationId }) => readQueue(prisma, migrationId),
     noteQueue: ({ migrationId, queue }) => keepQueue(database, migrationId, queue),
     readGroup: async ({ migrationId }) => groupFacts(await getMigration(prisma, migrationId)),
-    async noteMigration({ migrationId, reason, waitingFor }) {
+    async noteMigration({ migrationId, reason, ...note }) {
       const before = (await getMigration(prisma, migrationId)).reason as Reason | null;
-      await setMigrationNote(prisma, migrationId, { reason: since(before, reason), waitingFor });
+      await setMigrationNote(prisma, migrationId, { ...note, reason: since(before, reason) });
     },
     notePaused: ({ vmMigrationId, paused }) => setPaused(prisma, vmMigrationId, paused),
     noteDecision: ({ vmMigrationId, decision }) => setDecision(prisma, vmMigrationId, decision),
-    noteAdmission: ({ waiting }) => setWaitingFor(prisma, waiting),
+    async noteAdmission({ waiting }) {
+      const siteNames = new Map((await listSites(prisma)).map(({ id, name }) => [id, name]));
+      await setWaitingFor(
+        prisma,
+        waiting.map((claim) => ({ ...claim, waitingFor: waitingText(claim, siteNames) })),
+      );
+    },
     findDeadClaims: ({ ids }) => findEnded(prisma, ids),
-    readCapacities: () => readCapacities(prisma),
+    readCapacities: () => readTokens(prisma),
   };
+}
+
+function waitingText({ resource, taken, capacity, place }: WaitingClaim, siteNames: Map<string, string>): string {
+  if (resource.startsWith('site:')) return siteToResume(siteNames.get(resource.slice('site:'.length)) ?? resource);
+  return `${resource}: ${taken} of ${capacity} in use, ${place === 1 ? 'next' : `number ${place}`} in line`;
 }
 
 /** A reason that stays the same keeps the time when it began. */

@@ -4,7 +4,16 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ReplicationActivities, SuperviseResult, SuperviseUntil } from '../../contracts/activities.ts';
-import { MigrationError, failureNote, hasCode, isRetryable, limits, type Reason } from '../../core/index.ts';
+import {
+  MigrationError,
+  failureNote,
+  hasCode,
+  isRetryable,
+  limits,
+  siteToResume,
+  type FinalDecision,
+  type Reason,
+} from '../../core/index.ts';
 import type { ControlClient, JobStatus } from '../../dataplane/client/index.ts';
 import { setPhase, takeLease } from '../../db/index.ts';
 import { callOptions, cancellationSignal } from '../call-options.ts';
@@ -112,7 +121,6 @@ async function look(
     throw new MigrationError('STALE_GENERATION', 'Another supervisor follows this job now');
   }
   const status = await signIfAsked(services, client, vmMigrationId, generation, seen);
-  await reporter.say(status);
   const desired = await attachment.write(status);
   if (desired !== null && !sameDials(desired, normalDials(status.dials))) {
     await client.setDials(vmMigrationId, generation, desired, callOptions());
@@ -121,9 +129,16 @@ async function look(
   const change = await source.look();
   if (change !== null) return { outcome: 'aborted', failure: change };
   const { wishes, decision } = await outlook(status);
-  await pauseAsWanted(attachment, vmMigrationId, status, wishes.paused);
-  if (until === 'final') await reporter.waitsFor(decision.begin ? null : decision.waitingFor);
-  return reached(status, until, decision.begin);
+  const { paused, pausedSite } = wishes;
+  await pauseAsWanted(attachment, vmMigrationId, status, paused || pausedSite !== null);
+  await reporter.say(status, pausedSite);
+  const waitingFor = pausedSite === null ? waitsFor(decision) : siteToResume(pausedSite);
+  if (until === 'final') await reporter.waitsFor(waitingFor);
+  return reached(status, until, waitingFor === null && !paused);
+}
+
+function waitsFor(decision: FinalDecision): string | null {
+  return decision.begin ? null : decision.waitingFor;
 }
 
 /** The wish stands in the records; a source that was started anew is told again. */
@@ -168,7 +183,7 @@ function isPassing(error: unknown): boolean {
 }
 
 interface Reporter {
-  say(status: JobStatus): Promise<void>;
+  say(status: JobStatus, pausedSite: string | null): Promise<void>;
   /** What the final migration waits for. */
   waitsFor(text: string | null): Promise<void>;
   /** Returns whether replication has to be called interrupted. */
@@ -181,7 +196,7 @@ function makeReporter(services: Services, { vmMigrationId, until }: SuperviseInp
   let written = '';
   let waited: string | null = null;
   let troubles = 0;
-  async function write(reason: Reason | null): Promise<void> {
+  async function write(reason: Reason | null, waitingFor = reason?.message ?? null): Promise<void> {
     const key = reason?.code ?? '';
     if (until !== 'ready' || key === written) return;
     const state = reason === null ? 'Replicating disks' : 'Waiting for data';
@@ -189,15 +204,16 @@ function makeReporter(services: Services, { vmMigrationId, until }: SuperviseInp
       step: 'replicate',
       state,
       reason,
-      waitingFor: reason?.message ?? null,
+      waitingFor,
       onlyDuring: ['replicate'],
     });
     written = key;
   }
   return {
-    async say(status) {
+    async say(status, pausedSite) {
       troubles = 0;
-      await write(reasonOf(status));
+      const paused = status.state === 'paused' && pausedSite !== null;
+      await (paused ? write(sitePaused(pausedSite), siteToResume(pausedSite)) : write(reasonOf(status)));
     },
     async waitsFor(text) {
       if (text === waited) return;
@@ -212,6 +228,10 @@ function makeReporter(services: Services, { vmMigrationId, until }: SuperviseInp
       return true;
     },
   };
+}
+
+function sitePaused(name: string): Reason {
+  return { code: 'SITE_PAUSED', message: `The site ${name} is paused`, since: new Date().toISOString() };
 }
 
 function reasonOf(status: JobStatus): Reason | null {

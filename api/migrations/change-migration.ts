@@ -6,6 +6,8 @@ import { getMigration, recordAudit, setPlan, type MigrationWithMembers } from '.
 import type { HandlerContext } from '../http/route.ts';
 import { merged } from './change-settings.ts';
 import { toRunbook } from './runbook.ts';
+import { startSoon } from './start-queued.ts';
+import { tellAdmission } from './tell-admission.ts';
 
 export async function changeMigration(
   id: string,
@@ -36,6 +38,7 @@ export async function changeMigration(
     });
     return getMigration(db, id);
   });
+  if (change.priority !== undefined) await startSoon(log, () => tellAdmission(services));
   if (change.settings === undefined) return after;
   for (const member of after.vmMigrations) {
     if (member.settings !== null || member.endedAt !== null) continue;
@@ -54,7 +57,16 @@ function refuse(before: MigrationWithMembers, change: ChangeMigrationRequest): v
   if (before.kind !== 'group' && change.runbook !== undefined) {
     throw new MigrationError('PHASE_DISALLOWS', 'Only a group has a runbook.');
   }
+  if (change.priority !== undefined && !waits(before)) {
+    throw new MigrationError('PHASE_DISALLOWS', 'Nothing of it waits for its turn any more.');
+  }
   if (change.runbook !== undefined && before.status === 'Final Migration') {
     throw new MigrationError('FINAL_UNDER_WAY', 'The runbook is being carried out.');
   }
+}
+
+/** A group takes all its places at once, when it begins; each member of a queue takes its own. */
+function waits({ kind, startedAt, vmMigrations }: MigrationWithMembers): boolean {
+  if (kind === 'group') return startedAt === null;
+  return vmMigrations.some(({ status, endedAt }) => status === 'Queued' && endedAt === null);
 }

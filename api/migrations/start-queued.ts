@@ -4,6 +4,7 @@ import type { Logger } from 'pino';
 import type { MigrationKind } from '../../core/index.ts';
 import type { Services } from '../services.ts';
 import { announceAgain } from './add-members.ts';
+import { makeAdmissionTeller, tellHeld } from './tell-admission.ts';
 
 const intervalMs = 10_000;
 const perRoundMax = 50;
@@ -18,7 +19,7 @@ export async function startSoon(log: Logger, start: () => Promise<void>): Promis
 }
 
 /** One round over everything that is begun in the records. */
-export async function startQueued(services: Services): Promise<void> {
+async function startQueued(services: Services): Promise<void> {
   const { database, workflows } = services;
   const [migrations, clusters, grown] = await Promise.all([
     database.prisma.migration.findMany({
@@ -38,8 +39,14 @@ export async function startQueued(services: Services): Promise<void> {
 
 /** Rounds until the function that it gives back is called. */
 export function keepStartingQueued(services: Services): () => void {
+  const teller = makeAdmissionTeller(services);
+  const everything = async (): Promise<void> => {
+    await startQueued(services);
+    await teller();
+    await tellHeld(services);
+  };
   const round = (): void => {
-    startQueued(services).catch((error: unknown) => {
+    everything().catch((error: unknown) => {
       services.log.warn({ err: error }, 'queued work could not be started; it is tried again');
     });
   };

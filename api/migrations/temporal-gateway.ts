@@ -25,6 +25,7 @@ import {
 } from '../../temporal/index.ts';
 import {
   changeCapacities,
+  changePriorities,
   changeQueue,
   changeSettings,
   decideMember,
@@ -33,6 +34,7 @@ import {
   resume,
   retry,
   shutDownGuest,
+  siteResumed,
   terminate,
 } from '../../workflows/messages.ts';
 import type { Action, WorkflowGateway } from './workflow-gateway.ts';
@@ -74,6 +76,8 @@ export function createTemporalGateway(address: string, keys: PayloadKeys): Workf
       }),
     changeSettings: (vmMigrationId, dials) => signal(engine, vmMigrationId, changeSettings, dials),
     changeCapacities: (capacities) => signal(engine, admissionWorkflowId, changeCapacities, capacities),
+    changePriorities: (priorities) => signal(engine, admissionWorkflowId, changePriorities, priorities),
+    siteResumed: (vmMigrationId) => signal(engine, vmMigrationId, siteResumed),
     command: (id, action, requestedBy) => update(engine, id, definitionOf[action], { requestedBy }),
     decideMember: (migrationId, vmMigrationId, decision, requestedBy) =>
       update(engine, migrationId, decideMember, { requestedBy, vmMigrationId, decision }),
@@ -135,14 +139,16 @@ async function start(engine: EngineAccess, workflowType: string, options: StartO
 }
 
 /** Who does not run any more hears nothing. */
-async function signal<Word>(
+async function signal<Words extends [unknown?]>(
   engine: EngineAccess,
   workflowId: string,
-  definition: SignalDefinition<[Word]>,
-  word: Word,
+  definition: SignalDefinition<Words>,
+  ...words: Words
 ): Promise<void> {
   try {
-    await engine.within(serverDeadlineMs, (client) => client.workflow.getHandle(workflowId).signal(definition, word));
+    await engine.within(serverDeadlineMs, (client) =>
+      client.workflow.getHandle(workflowId).signal(definition, ...words),
+    );
   } catch (error) {
     if (!(error instanceof WorkflowNotFoundError)) throw error;
   }

@@ -21,7 +21,9 @@ import type {
 type Member = VmMigrationRow & { readonly disks: readonly Disk[] };
 
 export function toMigration(row: MigrationWithMembers): Migration {
-  const members = row.vmMigrations.map((member) => toVmMigration(member, row));
+  const ahead = (position: number): number =>
+    row.vmMigrations.filter((member) => isInLine(member) && !member.held && member.position < position).length;
+  const members = row.vmMigrations.map((member) => toVmMigration(member, row, ahead(member.position)));
   const count = (...statuses: Status[]): number => members.filter((member) => statuses.includes(member.status)).length;
   return {
     id: row.id,
@@ -35,6 +37,7 @@ export function toMigration(row: MigrationWithMembers): Migration {
     status: row.status as Status,
     reason: row.reason as Migration['reason'],
     waitingFor: row.waitingFor,
+    place: row.place,
     counts: {
       total: members.length,
       completed: count('Completed'),
@@ -48,7 +51,26 @@ export function toMigration(row: MigrationWithMembers): Migration {
   };
 }
 
-export function toVmMigration(row: Member, migration: MigrationRow): VmMigration {
+/** A member that its queue or group has not begun. */
+function isInLine({ status, waitingFor, endedAt }: VmMigrationRow): boolean {
+  return status === 'Queued' && waitingFor === null && endedAt === null;
+}
+
+/** Nobody writes for a member that was not begun, so what it waits for follows from where it stands. */
+function lineOf(
+  row: VmMigrationRow,
+  { kind, paused }: MigrationRow,
+  ahead: number,
+): Pick<VmMigration, 'waitingFor' | 'place'> {
+  const { waitingFor, place, held } = row;
+  if (!isInLine(row)) return { waitingFor, place };
+  if (held) return { waitingFor: 'to be let go', place: null };
+  const turn = `its turn in the ${kind === 'group' ? 'group' : 'queue'}`;
+  return { waitingFor: paused ? 'the migration to be resumed' : turn, place: ahead + 1 };
+}
+
+/** `ahead` is how many members of its migration begin before it. */
+export function toVmMigration(row: Member, migration: MigrationRow, ahead: number): VmMigration {
   const destination = migration.destination as unknown as Destination;
   return {
     id: row.id,
@@ -67,7 +89,7 @@ export function toVmMigration(row: Member, migration: MigrationRow): VmMigration
     state: row.state as State,
     reason: row.reason as VmMigration['reason'],
     failure: row.failure as VmMigration['failure'],
-    waitingFor: row.waitingFor,
+    ...lineOf(row, migration, ahead),
     settings: {
       desired: effectiveDials(row.settings as Dials | null, migration.settings as unknown as Dials),
       inForce: row.dialsInForce as Dials | null,

@@ -27,6 +27,10 @@ export interface WorkflowGateway {
   changeQueue(migrationId: string, change: QueueChange, principalId: string): Promise<void>;
   /** Tells the admission workflow what there is to give out. */
   changeCapacities(capacities: Tokens): Promise<void>;
+  /** Tells the admission workflow who goes first, by migration. */
+  changePriorities(priorities: Readonly<Record<string, number>>): Promise<void>;
+  /** Lets a VM's migration that waits for a paused site look again. */
+  siteResumed(vmMigrationId: string): Promise<void>;
   ping(): Promise<void>;
   close(): Promise<void>;
 }

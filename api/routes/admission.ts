@@ -1,6 +1,8 @@
 // How many migrations run at once, and what waits for its turn.
 import { admissionReport, capacities, changeCapacitiesRequest } from '../../contracts/rest.ts';
 import { listWaiting, readCapacities, recordAudit, setCapacities } from '../../db/index.ts';
+import { startSoon } from '../migrations/start-queued.ts';
+import { tellAdmission } from '../migrations/tell-admission.ts';
 import { defineRoute, ok, type Route } from '../http/route.ts';
 
 const showRoute = defineRoute({
@@ -29,8 +31,8 @@ const changeRoute = defineRoute({
   scope: 'migrations:write',
   body: changeCapacitiesRequest,
   responses: { 200: { description: 'The limits as they are now', schema: capacities } },
-  problems: ['WORKFLOW_ENGINE_UNAVAILABLE'],
-  async handler({ body }, { services, principal, requestId }) {
+  problems: [],
+  async handler({ body }, { services, principal, requestId, log }) {
     const now = await services.database.transaction(async (db) => {
       await recordAudit(db, {
         principalId: principal.id,
@@ -43,7 +45,7 @@ const changeRoute = defineRoute({
       });
       return setCapacities(db, body);
     });
-    await services.workflows.changeCapacities(now);
+    await startSoon(log, () => tellAdmission(services));
     return ok(now);
   },
 });

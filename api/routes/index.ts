@@ -8,6 +8,7 @@ import { eventRoutes } from './events.ts';
 import { installationRoutes } from './installation.ts';
 import { leakRoutes } from './leaks.ts';
 import { migrationRoutes } from './migrations.ts';
+import { siteActionRoutes } from './site-actions.ts';
 import { siteRoutes } from './sites.ts';
 import { tokenRoutes } from './tokens.ts';
 import { vmMigrationRoutes } from './vm-migrations.ts';
@@ -20,6 +21,7 @@ export interface RouteTable {
 export function createRouteTable(version: string): RouteTable {
   const routes: readonly Route[] = [
     ...siteRoutes,
+    ...siteActionRoutes,
     ...clusterRoutes,
     ...migrationRoutes,
     ...vmMigrationRoutes,

@@ -18,6 +18,7 @@ import { accepted, defineRoute, ok, type HandlerContext, type Route } from '../h
 import { commandAudited } from '../migrations/command-audited.ts';
 import { addMembers } from '../migrations/add-members.ts';
 import { changeMigration } from '../migrations/change-migration.ts';
+import { refusePausedSites } from '../migrations/check-paused.ts';
 import { checkObjectives } from '../migrations/check-objectives.ts';
 import { startMigration } from '../migrations/start-migration.ts';
 import type { Action } from '../migrations/workflow-gateway.ts';
@@ -98,12 +99,13 @@ const changeRoute = defineRoute({
   tag: 'Migrations',
   operationId: 'changeMigration',
   summary: 'Change a migration while it runs',
-  description: 'Rules of the final, objectives, runbook, settings of all members, shut-down. What is named is changed.',
+  description:
+    'Rules of the final, objectives, runbook, priority, settings of all members, shut-down. What is named is changed.',
   scope: 'migrations:write',
   params: pathParameters,
   body: changeMigrationRequest,
   responses: { 200: { description: 'The migration as it is now', schema: migration } },
-  problems: ['NOT_FOUND', 'ALREADY_ENDED', 'FINAL_UNDER_WAY'],
+  problems: ['NOT_FOUND', 'ALREADY_ENDED', 'PHASE_DISALLOWS', 'FINAL_UNDER_WAY'],
   async handler({ params, body }, context) {
     return ok(toMigration(await changeMigration(params.migrationId, body, context)));
   },
@@ -231,6 +233,7 @@ const finalRoute = defineAction({
   find: findTarget,
   async give(row, { anyway }, { services, principal }) {
     requireGroup(row.kind);
+    await refusePausedSites(row.vmMigrations, services);
     if (!anyway) checkObjectives(row.vmMigrations, row);
     await services.workflows.command(row.id, 'final-migration', principal.id);
   },

@@ -10,10 +10,11 @@ import {
   vmMigrationId,
 } from '../../contracts/rest.ts';
 import { MigrationError, type MemberDecision } from '../../core/index.ts';
-import { getReceipt, getVmMigration, listSamples } from '../../db/index.ts';
+import { countAhead, getReceipt, getVmMigration, listSamples } from '../../db/index.ts';
 import { defineRoute, ok, type HandlerContext, type Route } from '../http/route.ts';
 import { changeVmSettings } from '../migrations/change-settings.ts';
 import { toSample, toVmMigration } from '../migrations/views.ts';
+import { refusePausedSites } from '../migrations/check-paused.ts';
 import { checkObjectives } from '../migrations/check-objectives.ts';
 import type { Action } from '../migrations/workflow-gateway.ts';
 import { defineAction, noWords, type ActionText } from './action-route.ts';
@@ -32,7 +33,7 @@ const showRoute = defineRoute({
   problems: ['NOT_FOUND'],
   async handler({ params }, { services }) {
     const row = await getVmMigration(services.database.prisma, params.vmMigrationId);
-    return ok(toVmMigration(row, row.migration));
+    return ok(toVmMigration(row, row.migration, await countAhead(services.database.prisma, row)));
   },
 });
 
@@ -91,7 +92,7 @@ const settingsRoute = defineRoute({
   problems: ['NOT_FOUND', 'ALREADY_ENDED', 'FINAL_UNDER_WAY'],
   async handler({ params, body }, context) {
     const row = await changeVmSettings(params.vmMigrationId, body, context);
-    return ok(toVmMigration(row, row.migration));
+    return ok(toVmMigration(row, row.migration, await countAhead(context.services.database.prisma, row)));
   },
 });
 
@@ -110,6 +111,7 @@ const finalRoute = defineAction({
   problems: ['FINAL_NOT_READY', 'FINAL_UNDER_WAY', 'OBJECTIVE_NOT_MET'],
   find: findTarget,
   async give(row, { anyway }, { services, principal }) {
+    await refusePausedSites([row], services);
     if (!anyway) checkObjectives([row], row.migration);
     await services.workflows.command(row.id, 'final-migration', principal.id);
   },

@@ -16,6 +16,7 @@ export function toSite(row: SiteRow): Site {
     productName: row.productName,
     apiVersion: row.apiVersion,
     createdAt: row.createdAt.toISOString(),
+    pausedAt: row.pausedAt?.toISOString() ?? null,
   };
 }
 

@@ -128,9 +128,10 @@ function addLimits(program: Command): void {
       return;
     }
     print(await client.get('/admission', admissionReport), (report) =>
-      [limitsText(report.capacities), ...report.waiting.map((item) => `${item.id} waits for ${item.waitingFor}`)].join(
-        '\n',
-      ),
+      [
+        limitsText(report.capacities),
+        ...report.waiting.map((item) => `${item.id} (place ${item.place}) waits for ${item.waitingFor}`),
+      ].join('\n'),
     );
   });
 }

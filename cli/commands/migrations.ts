@@ -66,7 +66,8 @@ function addChangeCommand(group: Command): void {
     .option('--window <from/until>', 'the same, but only within these hours; may be repeated', collect, [])
     .option('--target-duration <seconds>', 'objective: from start to hand-over, or "none"')
     .option('--downtime-max <seconds>', 'objective: the longest stop that is accepted, or "none"')
-    .option('--runbook <file>', 'another runbook for a group');
+    .option('--runbook <file>', 'another runbook for a group')
+    .option('--priority <1-5>', 'who takes free places first, while it waits; 1 before 5', Number);
   connected(addDialOptions(change), async ({ client, print }, [id = ''], options) => {
     const now = await findMigration(client, id);
     const places = now.vmMigrations.map(({ vm }) => vm);
@@ -83,6 +84,7 @@ function addChangeCommand(group: Command): void {
       ...(saysFinal || windows.length > 0 ? { final: finalFrom(options) } : {}),
       ...(objectives === undefined ? {} : { objectives }),
       ...(options['runbook'] === undefined ? {} : { runbook: readRunbook(options['runbook'] as string, place) }),
+      ...(options['priority'] === undefined ? {} : { priority: options['priority'] as number }),
       ...(Object.keys(settings).length === 0 ? {} : { settings }),
     };
     if (Object.keys(body).length === 0) print(now, describeMigration);

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import {
+  actionAccepted,
   cluster,
   clusterList,
   probedSite,
@@ -46,6 +47,16 @@ export function addSiteCommands(program: Command): void {
       print({ removed: found.id }, () => `${found.name} is removed; its credentials are gone.`);
     },
   );
+  for (const [action, description] of [
+    ['pause', 'let everything of a site stand still; new migrations of it wait'],
+    ['resume', 'let everything of a paused site go on'],
+  ] as const) {
+    connected(group.command(`${action} <site>`).description(description), async ({ client, print }, [name = '']) => {
+      const found = await findSite(client, name);
+      const answer = await client.post(`/sites/${found.id}/actions/${action}`, {}, actionAccepted);
+      print(answer, () => `Accepted: ${found.name} is ${action === 'pause' ? 'paused' : 'going on'}.`);
+    });
+  }
   connected(
     group.command('show <site>').description('clusters, hosts, datastores and networks of a vCenter'),
     async ({ client, print }, [name = '']) => {
@@ -154,8 +165,15 @@ function clusterText(item: Cluster): string {
 function siteTable(items: readonly Site[]): string {
   if (items.length === 0) return 'No vCenter is registered. Begin with "landfall site add".';
   return table(
-    ['name', 'address', 'product', 'user', 'id'],
-    items.map((item) => [item.name, item.address, item.productName, item.user, item.id]),
+    ['name', 'address', 'product', 'state', 'user', 'id'],
+    items.map((item) => [
+      item.name,
+      item.address,
+      item.productName,
+      item.pausedAt === null ? 'active' : 'paused',
+      item.user,
+      item.id,
+    ]),
   );
 }
 

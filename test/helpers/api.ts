@@ -160,6 +160,8 @@ function recordedWorkflows(): RecordedWorkflows {
     decideMember: (id, member, decision) => note(`${decision} ${id} ${member}`),
     changeQueue: (id, change) => note(`queue ${id} ${JSON.stringify(change)}`),
     changeCapacities: (capacities) => note(`capacities ${JSON.stringify(capacities)}`),
+    changePriorities: (priorities) => note(`priorities ${JSON.stringify(priorities)}`),
+    siteResumed: (id) => note(`site-resumed ${id}`),
     ping: () => note('ping'),
     close: async () => undefined,
   };

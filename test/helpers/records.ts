@@ -1,7 +1,14 @@
-// Sites and a migration of one VM, written straight into the records: for tests that begin after the checks of vCenters.
+// Sites and migrations, written straight into the records: for tests that begin after the checks of vCenters.
 import { randomUUID } from 'node:crypto';
 import type { Services } from '../../api/index.ts';
-import { createMigration, insertSite, type MigrationWithMembers, type Site } from '../../db/index.ts';
+import {
+  createMigration,
+  insertSite,
+  type MigrationWithMembers,
+  type NewMember,
+  type NewMigration,
+  type Site,
+} from '../../db/index.ts';
 
 export async function insertTestSite(
   { database, sealingKey }: Services,
@@ -20,8 +27,11 @@ export async function insertTestSite(
   });
 }
 
-/** A queued migration of one VM with one disk between two new sites. */
-export async function insertTestMigration(services: Services): Promise<MigrationWithMembers> {
+/** A queued migration of some VMs, each with one disk, between two new sites; of one VM unless names are given. */
+export async function insertTestMigration(
+  services: Services,
+  { names, ...more }: Partial<Omit<NewMigration, 'members'>> & { readonly names?: readonly string[] } = {},
+): Promise<MigrationWithMembers> {
   const suffix = randomUUID().slice(0, 8);
   const source = await insertTestSite(services, `from-${suffix}`);
   const destination = await insertTestSite(services, `to-${suffix}`);
@@ -30,29 +40,32 @@ export async function insertTestMigration(services: Services): Promise<Migration
       kind: 'independent',
       requestedBy: 'tok_test',
       destination: { siteId: destination.id, clusterMoref: 'domain-c1', datastoreMoref: 'datastore-1', networks: [] },
-      members: [
-        {
-          sourceSiteId: source.id,
-          vmMoref: 'vm-1',
-          vmInstanceUuid: randomUUID(),
-          vmName: `app-${suffix}`,
-          sourceHostMoref: 'host-1',
-          warnings: [],
-          settings: null,
-          disks: [
-            {
-              label: 'Hard disk 1',
-              sourceUuid: randomUUID(),
-              sourcePath: '[datastore1] app/app.vmdk',
-              deviceKey: 2000,
-              controllerKey: 1000,
-              unitNumber: 0,
-              capacityBytes: 2n ** 31n,
-              provisioning: 'thin',
-            },
-          ],
-        },
-      ],
+      ...more,
+      members: (names ?? ['app']).map((name, index) => testMember(source, `${name}-${suffix}`, index + 1)),
     }),
   );
+}
+
+function testMember(source: Site, vmName: string, number: number): NewMember {
+  return {
+    sourceSiteId: source.id,
+    vmMoref: `vm-${number}`,
+    vmInstanceUuid: randomUUID(),
+    vmName,
+    sourceHostMoref: 'host-1',
+    warnings: [],
+    settings: null,
+    disks: [
+      {
+        label: 'Hard disk 1',
+        sourceUuid: randomUUID(),
+        sourcePath: '[datastore1] app/app.vmdk',
+        deviceKey: 2000,
+        controllerKey: 1000,
+        unitNumber: 0,
+        capacityBytes: 2n ** 31n,
+        provisioning: 'thin',
+      },
+    ],
+  };
 }

@@ -35,6 +35,8 @@ export interface Doubles {
   capacities: Tokens;
   /** What each claims. */
   needs: Tokens;
+  /** The site that steps have to wait for. */
+  pausedSite: string | null;
   readonly paused: boolean[];
   /** What people were told that claims wait for. */
   readonly admission: (readonly WaitingClaim[])[];
@@ -83,6 +85,7 @@ export function makeDoubles(): Doubles {
     runbook: emptyRunbook,
     capacities: {},
     needs: { total: 1 },
+    pausedSite: null,
     paused: [],
     admission: [],
     migrationNotes: [],
@@ -124,7 +127,10 @@ export function makeDoubles(): Doubles {
       priority: 3,
       powersOn: doubles.facts.powersOn,
     }),
-    notePhase: async (note) => void doubles.phases.push(note),
+    notePhase: async (note) => {
+      doubles.phases.push(note);
+      return { pausedSite: note.mayWait === true ? doubles.pausedSite : null };
+    },
     noteApproval: async () => undefined,
     readQueue: async () => ({ waiting: doubles.queue, held: [], paused: false, concurrency: doubles.concurrency }),
     noteQueue: async () => undefined,

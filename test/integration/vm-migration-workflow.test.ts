@@ -173,7 +173,7 @@ describe('vmMigration', () => {
       const second = await start('vmMigration', {});
       await until('the line', () => doubles.admission.flat().some(({ id }) => id === second.workflowId));
       expect(doubles.admission.at(-1)).toEqual([
-        { id: second.workflowId, waitingFor: 'total: 1 of 1 in use, next in line' },
+        { id: second.workflowId, resource: 'total', needed: 1, taken: 1, capacity: 1, place: 1 },
       ]);
       release();
       await Promise.all([first.result(), second.result()]);

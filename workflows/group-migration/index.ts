@@ -13,7 +13,7 @@ import {
 } from '@temporalio/workflow';
 import type { RecordsActivities } from '../../contracts/activities.ts';
 import type { GroupMigrationInput, MigrationResult } from '../../contracts/workflows.ts';
-import { isEnded, limits, sumOf, type Status } from '../../core/index.ts';
+import { isEnded, itsTurn, limits, sumOf, type Status } from '../../core/index.ts';
 import { admissionWorkflowId, migGroup, recordsOptions } from '../../temporal/index.ts';
 import { countEnds, endAsTerminated } from '../members.ts';
 import { claimTokens, releaseTokens } from '../messages.ts';
@@ -111,13 +111,15 @@ function fingerprint(group: Group): string {
 async function waitForAdmission(group: Group): Promise<void> {
   if (group.admitted || group.facts === undefined) return;
   const { migrationId: id } = group.input;
-  const { needs, priority } = group.facts;
-  const wanted = { id, needs: sumOf(Object.values(needs)), priority, owner: id };
   const goOn = (): boolean => group.admitted || group.terminated !== null;
   while (!goOn()) {
+    const { needs, priority } = group.facts;
+    const wanted = { id, needs: sumOf(Object.values(needs)), priority, owner: id };
     const heard = await tell(admissionWorkflowId, claimTokens, wanted);
-    if (!(await condition(goOn, heard ? 2000 : limits.claimLostSeconds * 1000))) await note(group, 'its turn');
+    if (!(await condition(goOn, heard ? 2000 : limits.claimLostSeconds * 1000))) await note(group, itsTurn);
     if (heard) await condition(goOn, limits.claimAgainSeconds * 1000);
+    // A claim that is made again is made as things are then: people may have changed its priority.
+    if (!goOn()) await readFacts(group);
   }
 }
 

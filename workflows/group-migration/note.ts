@@ -10,12 +10,13 @@ const records = proxyLocalActivities<RecordsActivities>(recordsOptions);
 export async function note(group: Group, waits: string | null): Promise<void> {
   show(group, waits);
   const reason = group.lastTrouble;
-  const text = JSON.stringify([waits, reason]);
+  const text = JSON.stringify([waits, reason, group.paused]);
   if (text === group.noted) return;
   await records.noteMigration({
     migrationId: group.input.migrationId,
     reason: reason === null ? null : { code: reason.code, message: `${reason.message}. ${reason.remedy}` },
     waitingFor: waits,
+    paused: group.paused,
   });
   group.noted = text;
 }

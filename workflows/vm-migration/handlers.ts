@@ -16,6 +16,7 @@ import {
   resume,
   retry,
   shutDownGuest,
+  siteResumed,
   terminate,
 } from '../messages.ts';
 import { commands, handlerNotes } from './proxies.ts';
@@ -56,6 +57,9 @@ export function registerHandlers(run: Run): void {
   }
   setHandler(memberCommand, (given) => obeyMigration(run, given));
   setHandler(finalOrder, (order) => takeOrder(run, order));
+  setHandler(siteResumed, () => {
+    run.siteNews = true;
+  });
   setHandler(admitted, () => {
     run.admitted = true;
   });

@@ -3,9 +3,9 @@
  * details for operators. It decides nothing about the order of steps.
  */
 import { CancellationScope, condition, setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
-import type { VmMigrationFacts, VmRef } from '../../contracts/activities.ts';
+import type { PhaseNoted, VmMigrationFacts, VmRef } from '../../contracts/activities.ts';
 import type { FinalOrder, VmMigrationInput } from '../../contracts/workflows.ts';
-import { stateOfStep, type FailureNote, type State, type Step } from '../../core/index.ts';
+import { siteToResume, stateOfStep, type FailureNote, type State, type Step } from '../../core/index.ts';
 import { migGroup, migNeedsOperator, migPhase, migSite, migVm, migWaitsFor } from '../../temporal/index.ts';
 import { records } from './proxies.ts';
 
@@ -22,6 +22,8 @@ export interface Run {
   /** A final was cancelled from outside: only a person begins the next, and the destination stays off. */
   onlyByHand: boolean;
   paused: boolean;
+  /** Somebody said that a site was resumed. */
+  siteNews: boolean;
   /** Why it stands still after a failure. */
   failed: FailureNote | null;
   retryRequested: boolean;
@@ -55,6 +57,7 @@ export function startRun(input: VmMigrationInput): Run {
     done: new Set(),
     onlyByHand: carry?.onlyByHand ?? false,
     paused: carry?.paused ?? false,
+    siteNews: false,
     failed: null,
     retryRequested: false,
     admitted: input.inGroup === true || carry !== undefined,
@@ -94,6 +97,24 @@ export async function holdWhilePaused(run: Run): Promise<void> {
   await condition(() => !run.paused);
 }
 
+/**
+ * Says that a step begins, as soon as no site of it is paused. The records say which are; a word that one was resumed only
+ * makes it look again, and comes until it has.
+ */
+export async function enterStep(run: Run, step: Step, details: PhaseDetails): Promise<void> {
+  for (;;) {
+    run.siteNews = false;
+    const { pausedSite } = await enter(run, step, { ...details, mayWait: true });
+    if (pausedSite === null) return;
+    await enter(run, step, {
+      state: 'Waiting for data',
+      reason: { code: 'SITE_PAUSED', message: `The site ${pausedSite} is paused`, remedy: 'Resume it.' },
+      waitingFor: siteToResume(pausedSite),
+    });
+    await condition(() => run.siteNews);
+  }
+}
+
 export interface PhaseDetails {
   readonly state?: State;
   readonly waitingFor?: string;
@@ -101,21 +122,24 @@ export interface PhaseDetails {
   readonly failure?: (FailureNote & { readonly step: string }) | null;
   /** A person has to act before it goes on. */
   readonly needsOperator?: boolean;
+  /** The step has not begun: it waits when one of its sites is paused. */
+  readonly mayWait?: boolean;
 }
 
 /** Says everywhere where the migration is now. */
-export async function enter(run: Run, step: Step, details: PhaseDetails = {}): Promise<void> {
-  const { state = stateOfStep(step), waitingFor, reason, failure } = details;
+export async function enter(run: Run, step: Step, details: PhaseDetails = {}): Promise<PhaseNoted> {
+  const { state = stateOfStep(step), waitingFor, reason, failure, mayWait } = details;
   run.step = step;
   labelPhase(run, state, details);
   setCurrentDetails(describe(run, state, details));
-  await records.notePhase({
+  return records.notePhase({
     ...run.ref,
     step,
     state,
     waitingFor: waitingFor ?? null,
     reason: reason ? { code: reason.code, message: reason.message } : null,
     ...(failure === undefined ? {} : { failure }),
+    ...(mayWait === undefined ? {} : { mayWait }),
   });
 }
 
