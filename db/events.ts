@@ -29,6 +29,24 @@ export async function recordEvent(db: Db, type: EventType, body: EventBody): Pro
   await db.$executeRaw`SELECT pg_notify(${eventChannel}, ${event.id.toString()})`;
 }
 
+const writeEvents = `
+WITH locked AS MATERIALIZED (
+  SELECT pg_advisory_xact_lock(${eventLock})
+), told AS (
+  INSERT INTO event (type, migration_id, vm_migration_id, data)
+  SELECT given->>'type', given->>'migrationId', given->>'vmMigrationId', given->'data'
+  FROM locked, jsonb_array_elements($1::jsonb) AS given RETURNING id
+)
+SELECT pg_notify('${eventChannel}', told.id::text) FROM told`;
+
+/** The same for hot paths, in one round trip. */
+export async function recordEvents(
+  client: pg.ClientBase,
+  events: readonly (EventBody & { readonly type: EventType })[],
+): Promise<void> {
+  await client.query({ name: 'write-events', text: writeEvents, values: [JSON.stringify(events)] });
+}
+
 /** Events after an id, oldest first: what a client missed. */
 export function listEventsAfter(db: Db, afterId: bigint, limit: number): Promise<Event[]> {
   return db.event.findMany({ where: { id: { gt: afterId } }, orderBy: { id: 'asc' }, take: limit });

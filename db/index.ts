@@ -15,6 +15,7 @@ export * from './migrations.ts';
 export * from './new-id.ts';
 export * from './outlook.ts';
 export * from './owned-objects.ts';
+export * from './phases.ts';
 export * from './queues.ts';
 export * from './receipts.ts';
 export * from './samples.ts';

@@ -5,14 +5,12 @@ import {
   limits,
   manualFinal,
   noObjectives,
-  statusOfMembers,
   type Destination,
   type Dials,
   type FinalPolicy,
   type MigrationKind,
   type MigrationOptions,
   type Objectives,
-  type Status,
 } from '../core/index.ts';
 import type { Disk, Migration, VmMigration } from '../generated/prisma/client.ts';
 import { found, isUniqueViolation, json, jsonOrNull, type Db } from './database.ts';
@@ -148,15 +146,4 @@ export function listMigrations(db: Db, limit: number, beforeId?: string): Promis
       vmMigrations: { orderBy: { position: 'asc' }, include: { disks: { orderBy: { position: 'asc' } } } },
     },
   });
-}
-
-/** Sets the status of a migration from its members' and says so when it changed. */
-export async function refreshMigrationStatus(db: Db, id: string): Promise<void> {
-  const migration = await getMigration(db, id);
-  const status = statusOfMembers(migration.vmMigrations.map((member) => member.status as Status));
-  const allEnded = migration.vmMigrations.every((member) => member.endedAt !== null);
-  const startedAt = migration.startedAt ?? (status === 'Queued' ? null : new Date());
-  const endedAt = allEnded ? (migration.endedAt ?? new Date()) : null;
-  await db.migration.update({ where: { id }, data: { status, startedAt, endedAt } });
-  if (status !== migration.status) await recordEvent(db, 'migration.changed', { migrationId: id, data: { status } });
 }

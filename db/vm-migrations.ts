@@ -2,22 +2,11 @@
  * One VM's migration as people see it: step, state, reason, times. The workflow is the truth about the
  * step; these rows follow it. Every change writes an event in the same transaction.
  */
-import {
-  isEnded,
-  itsTurn,
-  stateOfStep,
-  statusOf,
-  type Dials,
-  type FailureNote,
-  type Reason,
-  type State,
-  type Step,
-} from '../core/index.ts';
+import type { Dials, Reason, State, Step } from '../core/index.ts';
 import type { Disk, Migration, Prisma, VmMigration } from '../generated/prisma/client.ts';
 import { found, jsonOrNull, type Database, type Db } from './database.ts';
 import { recordEvent } from './events.ts';
-import { refreshMigrationStatus } from './migrations.ts';
-import { findPausedSite } from './sites.ts';
+import { setPhase } from './phases.ts';
 
 export type { VmMigration };
 export type VmMigrationDetails = VmMigration & { disks: Disk[]; migration: Migration };
@@ -39,65 +28,6 @@ export function listActiveOfSite(db: Db, sourceSiteId: string): Promise<VmMigrat
   return db.vmMigration.findMany({ where: { sourceSiteId, endedAt: null } });
 }
 
-export interface PhaseChange {
-  readonly step: Step;
-  /** Defaults to the state that belongs to the step. */
-  readonly state?: State;
-  readonly reason?: Reason | null;
-  readonly waitingFor?: string | null;
-  readonly failure?: (FailureNote & { readonly step: string }) | null;
-  /** Do nothing unless the migration is in one of these steps: for those who report beside the workflow. */
-  readonly onlyDuring?: readonly Step[];
-  /** The step has not begun and waits when one of its sites is paused. */
-  readonly mayWait?: boolean;
-}
-
-/**
- * Writes where the workflow is, and returns the name of the paused site that it has to wait for. Saying the same twice changes
- * nothing and tells nobody.
- */
-export async function setPhase(database: Database, id: string, change: PhaseChange): Promise<string | null> {
-  return database.transaction(async (db) => {
-    const before = await getVmMigration(db, id);
-    if (change.onlyDuring !== undefined && !change.onlyDuring.includes(before.step as Step)) return null;
-    const { sourceSiteId, destinationSiteId } = before;
-    const pausedSite = change.mayWait === true ? await findPausedSite(db, [sourceSiteId, destinationSiteId]) : null;
-    const state = change.state ?? stateOfStep(change.step);
-    const status = statusOf(state);
-    const reason = change.reason ?? null;
-    // Admission says of what waits for its turn what that is.
-    const inLine = change.waitingFor === itsTurn && before.place !== null;
-    const waitingFor = inLine ? before.waitingFor : (change.waitingFor ?? null);
-    const data: Prisma.VmMigrationUpdateInput = {
-      step: change.step,
-      state,
-      status,
-      waitingFor,
-      reason: jsonOrNull(reason),
-      ...(inLine ? {} : { place: null }),
-      ...(change.mayWait === true ? { heldBySite: pausedSite !== null } : {}),
-      ...(change.failure === undefined ? {} : { failure: jsonOrNull(change.failure) }),
-      ...(before.startedAt === null && status !== 'Queued' ? { startedAt: new Date() } : {}),
-      ...(status === 'Ready To Migrate' ? { ready: true, readyAt: before.readyAt ?? new Date() } : {}),
-      ...(change.step === 'ended' && isEnded(status) ? { endedAt: before.endedAt ?? new Date(), ready: false } : {}),
-    };
-    await db.vmMigration.update({ where: { id }, data });
-    const same =
-      before.step === change.step &&
-      before.state === state &&
-      before.waitingFor === waitingFor &&
-      reasonCode(before.reason) === (reason?.code ?? null);
-    if (same) return pausedSite;
-    await refreshMigrationStatus(db, before.migrationId);
-    await recordEvent(db, 'vm-migration.changed', {
-      migrationId: before.migrationId,
-      vmMigrationId: id,
-      data: { vmName: before.vmName, step: change.step, state, status, reason, waitingFor },
-    });
-    return pausedSite;
-  });
-}
-
 /** Migrations whose next step waits for a site that is not paused any more. */
 export function listHeldForNothing(db: Db): Promise<{ id: string }[]> {
   return db.$queryRaw`
@@ -117,7 +47,7 @@ export async function noteTrouble(
   await setPhase(database, id, {
     step: step as Step,
     state: state as State,
-    reason: { ...trouble, since: new Date().toISOString() },
+    reason: trouble,
     waitingFor: trouble.message,
     onlyDuring: [step as Step],
   });

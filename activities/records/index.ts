@@ -47,12 +47,9 @@ export function recordsActivities({ database }: Services): RecordsActivities {
         powersOn: (migration.final as unknown as FinalPolicy).mode !== 'manual',
       };
     },
-    async notePhase({ vmMigrationId, reason, ...note }) {
-      const before = (await getVmMigration(prisma, vmMigrationId)).reason as Reason | null;
-      return {
-        pausedSite: await setPhase(database, vmMigrationId, { ...note, reason: since(before, reason ?? null) }),
-      };
-    },
+    notePhase: async ({ vmMigrationId, ...note }) => ({
+      pausedSite: await setPhase(database, vmMigrationId, note),
+    }),
     async noteApproval({ vmMigrationId, approvedBy }) {
       await setFacts(prisma, vmMigrationId, { approvedBy });
     },

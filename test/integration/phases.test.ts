@@ -1,0 +1,75 @@
+// What the workflows note of each VM, as people see it: the migration follows its members, also when many move at one moment.
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createMember, getMigration, getVmMigration, listEventsAfter, lastEventId, setPhase } from '../../db/index.ts';
+import { startTestApi, type TestApi } from '../helpers/api.ts';
+import { insertTestMigration } from '../helpers/records.ts';
+
+let api: TestApi;
+
+beforeAll(async () => {
+  api = await startTestApi();
+});
+afterAll(() => api.close());
+
+/** A migration of so many members; returns its id and theirs. */
+async function migrationOf(members: number): Promise<readonly [string, ...string[]]> {
+  const { database } = api;
+  const { id, vmMigrations } = await insertTestMigration(api.services);
+  const [first] = vmMigrations;
+  if (first === undefined) throw new Error('a migration without members');
+  const { sourceSiteId, destinationSiteId } = first;
+  const others = Array.from({ length: members - 1 }, (_, index) =>
+    createMember(
+      database.prisma,
+      id,
+      destinationSiteId,
+      {
+        sourceSiteId,
+        vmMoref: `vm-${index + 2}`,
+        vmInstanceUuid: `${id}-${index}`,
+        vmName: `app-${index}`,
+        sourceHostMoref: null,
+        warnings: [],
+        settings: null,
+        disks: [],
+      },
+      index + 1,
+    ),
+  );
+  return [id, first.id, ...(await Promise.all(others))];
+}
+
+test('a migration ends with its last member, also when all end at one moment', async () => {
+  const [id, ...members] = await migrationOf(16);
+  await Promise.all(members.map((member) => setPhase(api.database, member, { step: 'replicate' })));
+  expect(await getMigration(api.database.prisma, id)).toMatchObject({ status: 'Running', endedAt: null });
+  await Promise.all(members.map((member) => setPhase(api.database, member, { step: 'ended' })));
+  const row = await getMigration(api.database.prisma, id);
+  expect(row.status).toBe('Completed');
+  expect(row.endedAt).not.toBeNull();
+});
+
+test('saying the same twice changes nothing and tells nobody; a reason keeps the time when it began', async () => {
+  const [, member = ''] = await migrationOf(1);
+  const { database } = api;
+  const reason = { code: 'PAUSED', message: 'The migration is paused' };
+  const paused = { step: 'replicate', state: 'Waiting for data', reason } as const;
+  await setPhase(database, member, paused);
+  const before = await getVmMigration(database.prisma, member);
+  const last = await lastEventId(database.prisma);
+  await setPhase(database, member, paused);
+  const after = await getVmMigration(database.prisma, member);
+  expect(after).toEqual({ ...before, updatedAt: after.updatedAt });
+  expect(await listEventsAfter(database.prisma, last, 10)).toEqual([]);
+});
+
+test('whoever reports beside the workflow changes nothing in another step, and an unknown VM is refused', async () => {
+  const [, member = ''] = await migrationOf(1);
+  await setPhase(api.database, member, { step: 'freeze' });
+  await setPhase(api.database, member, { step: 'replicate', onlyDuring: ['replicate'] });
+  expect(await getVmMigration(api.database.prisma, member)).toMatchObject({
+    step: 'freeze',
+    state: 'Performing final migration',
+  });
+  await expect(setPhase(api.database, 'vmm_nobody', { step: 'freeze' })).rejects.toMatchObject({ code: 'NOT_FOUND' });
+});
