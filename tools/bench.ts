@@ -46,6 +46,8 @@ Suites: start, fleet, ${Object.keys(dataPlane).join(', ')}, or all (everything b
   --forget                 removes the images after every suite: needs less room, takes longer
   --replicator FILE    by default build/replicator
   --lab FILE           by default build/lab
+  --vms N              VMs of the fleet (1000; with --quick 60)
+  --temporal ADDRESS   workflow engine of the fleet instead of the embedded one
 `;
 
 function refuse(what: string): never {
@@ -73,6 +75,8 @@ const parse = () =>
       forget: { type: 'boolean', default: false },
       replicator: { type: 'string', default: 'build/replicator' },
       lab: { type: 'string', default: 'build/lab' },
+      vms: { type: 'string' },
+      temporal: { type: 'string' },
     },
   });
 
@@ -83,6 +87,8 @@ const rounds = Number(values.rounds ?? (values.quick ? 1 : roundsDefault));
 if (names.length === 0) refuse('Name at least one suite.');
 if (unknown !== undefined) refuse(`There is no suite "${unknown}".`);
 if (!Number.isInteger(rounds) || rounds < 1) refuse('--rounds takes a number from 1.');
+const vms = values.vms === undefined ? undefined : Number(values.vms);
+if (vms !== undefined && (!Number.isInteger(vms) || vms < 1)) refuse('--vms takes a number from 1.');
 if (values.publish && values.quick) refuse('Figures of --quick say nothing: they are not published.');
 
 cleanUpAtEnd();
@@ -111,8 +117,8 @@ process.exit();
 async function measure(name: string): Promise<SuiteResult> {
   const suite = dataPlane[name] ?? others[name];
   if (suite === undefined) return { figures: await measureStart(), cells: [], plots: [], notes: [] };
-  const { quick, folder, replicator, lab } = values;
-  const bench = openBench({ rounds, quick, folder, replicator, lab });
+  const { quick, folder, replicator, lab, temporal } = values;
+  const bench = openBench({ rounds, quick, folder, replicator, lab, vms, temporal });
   try {
     return await suite(bench);
   } finally {

@@ -10,6 +10,7 @@ import { DefaultLogger, NativeConnection, Runtime, Worker, bundleWorkflowCode } 
 import type { AllActivities, Leftover, MigrationNote, PhaseNote, WaitingClaim } from '../../contracts/activities.ts';
 import { MigrationError, emptyRunbook, type ErrorCode, type Runbook, type Tokens } from '../../core/index.ts';
 import { admissionWorkflowId, toApplicationFailure, workflowTypes } from '../../temporal/index.ts';
+import { plainActivities } from './plain-activities.ts';
 
 type Name = keyof AllActivities;
 
@@ -117,7 +118,7 @@ export function makeDoubles(): Doubles {
   }
   const simple = (name: Name) => () => effect(name, undefined);
   Object.assign(doubles.activities, {
-    ...Object.fromEntries(simpleNames.map((name) => [name, simple(name)])),
+    ...Object.fromEntries(plainActivities.map((name) => [name, simple(name)])),
     readVmMigration: async () => ({
       migrationId: 'mig_test',
       vmName: 'app-01',
@@ -177,39 +178,6 @@ export function makeDoubles(): Doubles {
   } satisfies Partial<AllActivities>);
   return doubles;
 }
-
-const simpleNames: readonly Name[] = [
-  'ensureAgentIso',
-  'createTargetDisks',
-  'deleteTargetDisks',
-  'uploadConfigurationIso',
-  'deleteConfigurationIso',
-  'createShadowVm',
-  'destroyShadowVm',
-  'powerOnShadowVm',
-  'waitForShadowVmAddress',
-  'attachStoragePolicy',
-  'detachStoragePolicy',
-  'requestGuestShutDown',
-  'stopSourceVm',
-  'restoreSourcePower',
-  'detachTargetDisks',
-  'createFinalVm',
-  'copyNvram',
-  'powerOnFinalVm',
-  'markSourceVm',
-  'enrolShadowVm',
-  'forgetShadowVm',
-  'stopReplication',
-  'freezeReplication',
-  'unfreezeReplication',
-  'handOver',
-  'writeReceipt',
-  'writeHostOptions',
-  'installHostPackage',
-  'enrolHost',
-  'ensureStoragePolicy',
-];
 
 export interface WorkflowBench {
   readonly client: Client;

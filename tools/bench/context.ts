@@ -12,6 +12,10 @@ export interface Bench {
   readonly cache: string;
   readonly replicator: string;
   readonly lab: string;
+  /** VMs of the fleet, where it is not the suite's own number. */
+  readonly vms: number | undefined;
+  /** Address of a workflow engine of the user's own, for the fleet. */
+  readonly temporal: string | undefined;
   /** Progress, for people. */
   say(text: string): void;
   /** A new folder below the scratch folder, removed by `drop` or at the end. */
@@ -32,6 +36,8 @@ export interface BenchOptions {
   readonly folder: string;
   readonly replicator: string;
   readonly lab: string;
+  readonly vms?: number | undefined;
+  readonly temporal?: string | undefined;
 }
 
 const runPrefix = 'run-';
@@ -58,6 +64,8 @@ export function openBench(options: BenchOptions): Bench {
     cache,
     replicator: existing(options.replicator),
     lab: existing(options.lab),
+    vms: options.vms,
+    temporal: options.temporal,
     say: (text) => process.stderr.write(`${text}\n`),
     folder(name) {
       const path = mkdtempSync(join(scratch, `${name}-`));
