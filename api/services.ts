@@ -1,7 +1,7 @@
 // What the handlers work with, as one object that the composition root fills. Interfaces of ours only where a test
 // puts something else in the place of a whole peer: the vCenters and the workflow engine.
 import type { Logger } from 'pino';
-import type { Database, SealingKey } from '../db/index.ts';
+import type { Database, Presence, SealingKey } from '../db/index.ts';
 import type { EventHub } from './events/event-hub.ts';
 import type { SiteConnector } from './sites/site-connector.ts';
 import type { WorkflowGateway } from './migrations/workflow-gateway.ts';
@@ -16,6 +16,8 @@ export interface InstallationIdentity {
 export interface Services {
   readonly database: Database;
   readonly sealingKey: SealingKey;
+  /** That this process lives, for the claims of requests under way. */
+  readonly presence: Presence;
   readonly sites: SiteConnector;
   readonly workflows: WorkflowGateway;
   readonly events: EventHub;

@@ -2,10 +2,11 @@
  * What the live stream tells: a row per event and a NOTIFY with its id. Rows are written in the caller's
  * transaction, so that a listener never hears of what was rolled back.
  */
-import pg from 'pg';
+import type pg from 'pg';
 import type { EventType } from '../core/index.ts';
 import type { Event, Prisma } from '../generated/prisma/client.ts';
 import { json, type Db } from './database.ts';
+import { keepConnected, type KeptConnection } from './keep-connected.ts';
 
 export type { Event };
 
@@ -67,45 +68,16 @@ export async function pruneEvents(db: Db, before: Date): Promise<number> {
   return (await db.event.deleteMany({ where: { at: { lt: before } } })).count;
 }
 
-export interface EventListener {
-  close(): Promise<void>;
-}
-
 /**
  * Calls `heard` with the id of each event as it is committed. After a lost connection it connects again
  * and calls `heard(null)`: something may have been missed, so read from the last id you have.
  */
-export async function listenForEvents(url: string, heard: (id: bigint | null) => void): Promise<EventListener> {
-  let closed = false;
-  let client = await connectListener(url, heard, () => void reconnect());
-  async function reconnect(): Promise<void> {
-    while (!closed) {
-      await new Promise((resolve) => setTimeout(resolve, 1000));
-      try {
-        client = await connectListener(url, heard, () => void reconnect());
-        heard(null);
-        return;
-      } catch {
-        // The server is still away; the loop tries again until closed.
-      }
-    }
-  }
-  return {
-    close: async () => {
-      closed = true;
-      await client.end().catch(() => undefined);
-    },
+export function listenForEvents(url: string, heard: (id: bigint | null) => void): Promise<KeptConnection> {
+  const listen = async (client: pg.Client): Promise<void> => {
+    client.on('notification', (message) => {
+      if (message.payload !== undefined) heard(BigInt(message.payload));
+    });
+    await client.query(`LISTEN ${eventChannel}`);
   };
-}
-
-async function connectListener(url: string, heard: (id: bigint) => void, lost: () => void): Promise<pg.Client> {
-  const client = new pg.Client({ connectionString: url, keepAlive: true });
-  client.on('error', () => undefined);
-  await client.connect();
-  client.on('notification', (message) => {
-    if (message.payload !== undefined) heard(BigInt(message.payload));
-  });
-  await client.query(`LISTEN ${eventChannel}`);
-  client.once('end', lost);
-  return client;
+  return keepConnected(url, listen, () => heard(null));
 }

@@ -9,6 +9,7 @@ export * from './clusters.ts';
 export * from './database.ts';
 export * from './disks.ts';
 export * from './events.ts';
+export { holdPresence, type Presence } from './presence.ts';
 export * from './idempotency.ts';
 export * from './migrate.ts';
 export * from './migrations.ts';

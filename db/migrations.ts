@@ -42,6 +42,8 @@ export interface NewMember {
 }
 
 export interface NewMigration {
+  /** A new one unless given. */
+  readonly id?: string;
   readonly kind: MigrationKind;
   readonly final?: FinalPolicy;
   readonly concurrency?: number;
@@ -65,7 +67,7 @@ export const defaultOptions: MigrationOptions = {
  * row. Throws VM_ALREADY_MIGRATING when a member takes part in another migration.
  */
 export async function createMigration(db: Db, wanted: NewMigration): Promise<MigrationWithMembers> {
-  const id = newId('mig');
+  const { id = newId('mig') } = wanted;
   await db.migration.create({
     data: {
       id,
@@ -127,13 +129,16 @@ export async function createMember(
 }
 
 export async function getMigration(db: Db, id: string): Promise<MigrationWithMembers> {
-  const row = await db.migration.findUnique({
+  return found(await findMigration(db, id), 'migration', id);
+}
+
+export async function findMigration(db: Db, id: string): Promise<MigrationWithMembers | null> {
+  return db.migration.findUnique({
     where: { id },
     include: {
       vmMigrations: { orderBy: { position: 'asc' }, include: { disks: { orderBy: { position: 'asc' } } } },
     },
   });
-  return found(row, 'migration', id);
 }
 
 /** Newest first; `beforeId` continues after the last one of the page before. */

@@ -67,6 +67,8 @@ event.id bigint not null default nextval('event_id_seq'::regclass)
 event.migration_id text
 event.type text not null
 event.vm_migration_id text
+idempotency_key.claim_id uuid not null default gen_random_uuid()
+idempotency_key.claimed_by bigint
 idempotency_key.created_at timestamp(3) with time zone not null default CURRENT_TIMESTAMP
 idempotency_key.key text not null
 idempotency_key.principal_id text not null

@@ -27,7 +27,7 @@ import {
 } from '../api/index.ts';
 import { ports } from '../core/index.ts';
 import { openAuthority, type Authority } from '../dataplane/client/index.ts';
-import { migrate, openDatabase, sealingKey } from '../db/index.ts';
+import { holdPresence, migrate, openDatabase, sealingKey } from '../db/index.ts';
 import { makePayloadCodec } from '../temporal/payload-codec.ts';
 import { codecSecret, openPayloadKeys, payloadKeysFile, type PayloadKeys } from '../temporal/payload-keys.ts';
 import { partsFileIn } from './embedded/parts-file.ts';
@@ -57,7 +57,12 @@ async function main(): Promise<void> {
   stopOnSignal(async () => {
     for (const stop of stops) stop();
     await server.close();
-    await Promise.allSettled([services.events.close(), services.sites.close(), services.workflows.close()]);
+    await Promise.allSettled([
+      services.events.close(),
+      services.presence.close(),
+      services.sites.close(),
+      services.workflows.close(),
+    ]);
     await services.database.close();
   });
   const api = process.env['LANDFALL_API_URL'] ?? `https://${address}:${server.port}`;
@@ -91,6 +96,7 @@ async function openServices(places: Places, authority: Authority, keys: PayloadK
   return {
     database,
     sealingKey: seal,
+    presence: await holdPresence(databaseUrl),
     sites: createSiteConnector(database, seal),
     workflows: createTemporalGateway(temporalAddress, keys),
     events: await openEventHub(database, databaseUrl, log),

@@ -62,14 +62,14 @@ function serve(route: Route, services: Services, checkAnswers: boolean): Request
     const input = validateRequest(route, request);
     const requestId = String(response.getHeader('X-Request-Id'));
     const log = request.log.child({ principalId: principal.id });
-    const context: HandlerContext = { services, principal, requestId, log };
+    const context: HandlerContext = { services, principal, requestId, claimId: null, log };
     if (route.stream !== undefined) {
       await route.stream({ ...input, body: undefined }, context, { request, response });
       return;
     }
     const { handler } = route;
     if (handler === undefined) throw new TypeError(`${route.operationId} has no handler`);
-    const answer = await performOnce(route, request, context, () => handler(input, context));
+    const answer = await performOnce(route, request, context, (claimId) => handler(input, { ...context, claimId }));
     if (checkAnswers) assertAnswer(route, answer);
     sendAnswer(response, answer);
   };

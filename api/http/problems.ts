@@ -62,6 +62,12 @@ export function sendProblem(request: Request, response: Response, error: unknown
   return body;
 }
 
+/** Whether a part of the installation was away, so that nobody knows how far the request came. */
+export function isPassing(error: unknown): boolean {
+  const { code } = toKnownError(error);
+  return errorCodes[code].httpStatus === 503 || code === 'INTERNAL';
+}
+
 function toKnownError(error: unknown): MigrationError {
   if (isMigrationError(error)) return error;
   if (isBodyParserError(error)) {

@@ -19,6 +19,8 @@ export interface HandlerContext {
   readonly services: Services;
   readonly principal: Principal;
   readonly requestId: string;
+  /** The same for every repeat of a request with an Idempotency-Key, also after a crash; null without a key. */
+  readonly claimId: string | null;
   readonly log: Logger;
 }
 

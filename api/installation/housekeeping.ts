@@ -6,14 +6,12 @@ const intervalMs = 10 * 60_000;
 const hourMs = 3_600_000;
 /** As the reference promises for Idempotency-Key. */
 const answersKeptMs = 24 * hourMs;
-/** No request takes so long; whoever claimed the key is dead. */
-const claimsKeptMs = 10 * 60_000;
 /** A client that was away longer reads the records. */
 const eventsKeptMs = 7 * 24 * hourMs;
 
 export async function cleanUp({ database, now }: Services): Promise<void> {
   const before = (milliseconds: number): Date => new Date(now().getTime() - milliseconds);
-  await pruneIdempotencyKeys(database.prisma, before(answersKeptMs), before(claimsKeptMs));
+  await pruneIdempotencyKeys(database.prisma, before(answersKeptMs));
   await pruneEvents(database.prisma, before(eventsKeptMs));
 }
 

@@ -66,7 +66,7 @@ async function announceMembers({ database, workflows }: Services, id: string, pr
   const { prisma } = database;
   const ids = (await listUnannounced(prisma, id)).map((row) => row.id);
   if (ids.length === 0) return;
-  await workflows.changeQueue(id, { kind: 'add', ids }, principalId);
+  await workflows.changeQueue(id, { kind: 'add', ids }, { principalId, claimId: null });
   await setAnnounced(prisma, ids);
 }
 

@@ -3,6 +3,7 @@
 import { MigrationError, toMigrationError } from '../../core/index.ts';
 import { recordAudit } from '../../db/index.ts';
 import type { HandlerContext } from '../http/route.ts';
+import type { Commander } from './workflow-gateway.ts';
 
 export interface Commanded {
   /** As the audit log calls it, such as `vm-migration.terminate`. */
@@ -10,6 +11,10 @@ export interface Commanded {
   readonly kind: 'migration' | 'vm-migration';
   readonly id: string;
   readonly endedAt: Date | null;
+}
+
+export function commanderOf({ principal, claimId }: HandlerContext): Commander {
+  return { principalId: principal.id, claimId };
 }
 
 export async function commandAudited(

@@ -2,7 +2,14 @@
 // transaction, then the workflow is started. A refusal leaves nothing behind.
 import type { StartMigrationRequest } from '../../contracts/rest.ts';
 import { defaultDials, limits, type Destination, type MigrationKind } from '../../core/index.ts';
-import { createMigration, getMigration, recordAudit, setPlan, type MigrationWithMembers } from '../../db/index.ts';
+import {
+  createMigration,
+  findMigration,
+  getMigration,
+  recordAudit,
+  setPlan,
+  type MigrationWithMembers,
+} from '../../db/index.ts';
 import type { HandlerContext } from '../http/route.ts';
 import { merged } from './change-settings.ts';
 import { checkAdmission } from './check-admission.ts';
@@ -15,14 +22,19 @@ export async function startMigration(
   wanted: StartMigrationRequest,
   context: HandlerContext,
 ): Promise<MigrationWithMembers> {
-  const { services, principal, requestId, log } = context;
+  const { services, principal, requestId, claimId } = context;
+  const id = claimId === null ? undefined : `mig_${claimId}`;
+  const made = id === undefined ? null : await findMigration(services.database.prisma, id);
+  // A repeat, after a process that died between the records and its answer.
+  if (made !== null) return begin(made, context);
   const sources = await checkSources(wanted, services);
   const networks = await checkDestination(wanted, sources, services);
   const destination: Destination = { ...wanted.destination, networks };
   const members = sources.map((source) => source.member);
   await checkAdmission(services, wanted.kind, members, destination);
   const migration = await services.database.transaction(async (db) => {
-    const made = await createMigration(db, {
+    const { id: newId, vmMigrations } = await createMigration(db, {
+      ...(id === undefined ? {} : { id }),
       kind: wanted.kind,
       final: wanted.final,
       objectives: wanted.objectives,
@@ -35,24 +47,31 @@ export async function startMigration(
       members,
     });
     if (wanted.runbook !== undefined) {
-      await setPlan(db, made.id, { runbook: toRunbook(wanted.runbook, made.vmMigrations, '/runbook') });
+      await setPlan(db, newId, { runbook: toRunbook(wanted.runbook, vmMigrations, '/runbook') });
     }
     await recordAudit(db, {
       principalId: principal.id,
       action: 'migration.start',
       targetKind: 'migration',
-      targetId: made.id,
+      targetId: newId,
       outcome: 'accepted',
       requestId,
       details: {
         ...wanted,
         destination,
-        vms: made.vmMigrations.map(({ id, vmName, vmMoref }) => ({ id, vmName, vmMoref })),
+        vms: vmMigrations.map(({ id, vmName, vmMoref }) => ({ id, vmName, vmMoref })),
       },
     });
-    return getMigration(db, made.id);
+    return getMigration(db, newId);
   });
-  await startSoon(log, () => services.workflows.startMigration(migration.id, wanted.kind));
+  return begin(migration, context);
+}
+
+async function begin(
+  migration: MigrationWithMembers,
+  { services, log }: HandlerContext,
+): Promise<MigrationWithMembers> {
+  await startSoon(log, () => services.workflows.startMigration(migration.id, migration.kind as MigrationKind));
   return migration;
 }
 

@@ -37,7 +37,7 @@ import {
   siteResumed,
   terminate,
 } from '../../workflows/messages.ts';
-import type { Action, WorkflowGateway } from './workflow-gateway.ts';
+import type { Action, Commander, WorkflowGateway } from './workflow-gateway.ts';
 
 /** Starting and signalling need the server only. */
 const serverDeadlineMs = 8_000;
@@ -78,11 +78,10 @@ export function createTemporalGateway(address: string, keys: PayloadKeys): Workf
     changeCapacities: (capacities) => signal(engine, admissionWorkflowId, changeCapacities, capacities),
     changePriorities: (priorities) => signal(engine, admissionWorkflowId, changePriorities, priorities),
     siteResumed: (vmMigrationId) => signal(engine, vmMigrationId, siteResumed),
-    command: (id, action, requestedBy) => update(engine, id, definitionOf[action], { requestedBy }),
-    decideMember: (migrationId, vmMigrationId, decision, requestedBy) =>
-      update(engine, migrationId, decideMember, { requestedBy, vmMigrationId, decision }),
-    changeQueue: (migrationId, change, requestedBy) =>
-      update(engine, migrationId, changeQueue, { requestedBy, change }),
+    command: (id, action, by) => update(engine, id, definitionOf[action], by, {}),
+    decideMember: (migrationId, vmMigrationId, decision, by) =>
+      update(engine, migrationId, decideMember, by, { vmMigrationId, decision }),
+    changeQueue: (migrationId, change, by) => update(engine, migrationId, changeQueue, by, { change }),
     async ping() {
       await engine.within(2_000, (client) => client.connection.workflowService.getSystemInfo({}));
     },
@@ -158,12 +157,14 @@ async function update<Words extends OperatorCommand>(
   engine: EngineAccess,
   workflowId: string,
   definition: UpdateDefinition<CommandAccepted, [Words]>,
-  words: Words,
+  { principalId, claimId }: Commander,
+  words: Omit<Words, 'requestedBy'>,
 ): Promise<void> {
   try {
     await engine.within(updateDeadlineMs, async (client) => {
-      const args: [Words] = [words];
-      const options = { args, waitForStage: WorkflowUpdateStage.ACCEPTED } as const;
+      const args = [{ ...words, requestedBy: principalId }] as [Words];
+      const once = claimId === null ? {} : { updateId: claimId };
+      const options = { args, waitForStage: WorkflowUpdateStage.ACCEPTED, ...once } as const;
       const handle = await client.workflow.getHandle(workflowId).startUpdate(definition, options);
       // A refusal comes as the result, and at once; what is accepted may take its time.
       await Promise.race([handle.result(), sleep(resultWaitMs, undefined, { ref: false })]);

@@ -5,6 +5,12 @@ import type { Dials, MemberDecision, MigrationKind, QueueChange, Tokens } from '
 /** Commands without further words, to a VM's migration or to a whole one. */
 export type Action = 'final-migration' | 'terminate' | 'shut-down-guest' | 'pause' | 'resume' | 'retry';
 
+/** Who gives a command, which a handler's context is. Given twice under one claim, it is carried out once. */
+export interface Commander {
+  readonly principalId: string;
+  readonly claimId: string | null;
+}
+
 export interface WorkflowGateway {
   /** Starts the workflow of a migration that is in the records. May be called twice: the second changes nothing. */
   startMigration(migrationId: string, kind: MigrationKind): Promise<void>;
@@ -15,16 +21,11 @@ export interface WorkflowGateway {
   /** Tells a running VM migration its new settings. One that does not run any more hears nothing. */
   changeSettings(vmMigrationId: string, dials: Dials | null): Promise<void>;
   /** Gives a command to `id` and waits until it is accepted. A refusal comes as the code that the workflow gave. */
-  command(id: string, action: Action, principalId: string): Promise<void>;
+  command(id: string, action: Action, by: Commander): Promise<void>;
   /** What becomes of a group's member that failed or was terminated. Refused like a command. */
-  decideMember(
-    migrationId: string,
-    vmMigrationId: string,
-    decision: MemberDecision,
-    principalId: string,
-  ): Promise<void>;
+  decideMember(migrationId: string, vmMigrationId: string, decision: MemberDecision, by: Commander): Promise<void>;
   /** Changes a queue that runs. Refused like a command. */
-  changeQueue(migrationId: string, change: QueueChange, principalId: string): Promise<void>;
+  changeQueue(migrationId: string, change: QueueChange, by: Commander): Promise<void>;
   /** Tells the admission workflow what there is to give out. */
   changeCapacities(capacities: Tokens): Promise<void>;
   /** Tells the admission workflow who goes first, by migration. */

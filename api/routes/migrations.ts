@@ -15,7 +15,7 @@ import {
 import { MigrationError } from '../../core/index.ts';
 import { getMigration, listMigrations } from '../../db/index.ts';
 import { accepted, defineRoute, ok, type HandlerContext, type Route } from '../http/route.ts';
-import { commandAudited } from '../migrations/command-audited.ts';
+import { commandAudited, commanderOf } from '../migrations/command-audited.ts';
 import { addMembers } from '../migrations/add-members.ts';
 import { changeMigration } from '../migrations/change-migration.ts';
 import { refusePausedSites } from '../migrations/check-paused.ts';
@@ -130,7 +130,7 @@ const queueRoute = defineRoute({
     const target = { action: `migration.queue-${change.kind}`, kind: 'migration', id, endedAt } as const;
     await commandAudited(context, target, async () => {
       if (kind !== 'independent') throw new MigrationError('PHASE_DISALLOWS', 'A group has no queue.');
-      await context.services.workflows.changeQueue(id, change, context.principal.id);
+      await context.services.workflows.changeQueue(id, change, commanderOf(context));
     });
     return accepted({ id, action: change.kind, accepted: true }, `/api/v1/migrations/${id}`);
   },
@@ -213,9 +213,9 @@ const actionRoutes = actions.map(({ groupOnly, ...text }) =>
     body: noWords,
     problems: ['FINAL_UNDER_WAY'],
     find: findTarget,
-    async give({ id, kind }, _words, { services, principal }) {
+    async give({ id, kind }, _words, context) {
       if (groupOnly === true) requireGroup(kind);
-      await services.workflows.command(id, text.action, principal.id);
+      await context.services.workflows.command(id, text.action, commanderOf(context));
     },
   }),
 );
@@ -231,11 +231,11 @@ const finalRoute = defineAction({
   body: finalMigrationRequest,
   problems: ['FINAL_NOT_READY', 'FINAL_UNDER_WAY', 'GROUP_HELD', 'OBJECTIVE_NOT_MET'],
   find: findTarget,
-  async give(row, { anyway }, { services, principal }) {
+  async give(row, { anyway }, context) {
     requireGroup(row.kind);
-    await refusePausedSites(row.vmMigrations, services);
+    await refusePausedSites(row.vmMigrations, context.services);
     if (!anyway) checkObjectives(row.vmMigrations, row);
-    await services.workflows.command(row.id, 'final-migration', principal.id);
+    await context.services.workflows.command(row.id, 'final-migration', commanderOf(context));
   },
 });
 

@@ -16,6 +16,7 @@ import { changeVmSettings } from '../migrations/change-settings.ts';
 import { toSample, toVmMigration } from '../migrations/views.ts';
 import { refusePausedSites } from '../migrations/check-paused.ts';
 import { checkObjectives } from '../migrations/check-objectives.ts';
+import { commanderOf } from '../migrations/command-audited.ts';
 import type { Action } from '../migrations/workflow-gateway.ts';
 import { defineAction, noWords, type ActionText } from './action-route.ts';
 
@@ -110,10 +111,10 @@ const finalRoute = defineAction({
   body: finalMigrationRequest,
   problems: ['FINAL_NOT_READY', 'FINAL_UNDER_WAY', 'OBJECTIVE_NOT_MET'],
   find: findTarget,
-  async give(row, { anyway }, { services, principal }) {
-    await refusePausedSites([row], services);
+  async give(row, { anyway }, context) {
+    await refusePausedSites([row], context.services);
     if (!anyway) checkObjectives([row], row.migration);
-    await services.workflows.command(row.id, 'final-migration', principal.id);
+    await context.services.workflows.command(row.id, 'final-migration', commanderOf(context));
   },
 });
 
@@ -158,7 +159,7 @@ const actionRoutes = actions.map((text) =>
     body: noWords,
     problems: ['FINAL_UNDER_WAY'],
     find: findTarget,
-    give: ({ id }, _words, { services, principal }) => services.workflows.command(id, text.action, principal.id),
+    give: ({ id }, _words, context) => context.services.workflows.command(id, text.action, commanderOf(context)),
   }),
 );
 
@@ -189,9 +190,9 @@ const decisionRoutes = decisions.map((text) =>
       const { migration } = await getVmMigration(services.database.prisma, id);
       return { id, migration, endedAt: migration.endedAt };
     },
-    async give({ id, migration }, _words, { services, principal }) {
+    async give({ id, migration }, _words, context) {
       if (migration.kind !== 'group') throw new MigrationError('PHASE_DISALLOWS', 'It is not a member of a group.');
-      await services.workflows.decideMember(migration.id, id, text.action, principal.id);
+      await context.services.workflows.decideMember(migration.id, id, text.action, commanderOf(context));
     },
   }),
 );

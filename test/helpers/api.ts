@@ -18,7 +18,7 @@ import {
 } from '../../api/index.ts';
 import { scope, type Problem, type Scope } from '../../contracts/rest.ts';
 import { openAuthority } from '../../dataplane/client/index.ts';
-import { createToken, openDatabase, sealingKey, type Database } from '../../db/index.ts';
+import { createToken, holdPresence, openDatabase, sealingKey, type Database } from '../../db/index.ts';
 import type { VcenterLogin, VsphereSession } from '../../vsphere/index.ts';
 import { createTestDatabase } from '../../tools/test-postgres.ts';
 
@@ -57,6 +57,8 @@ interface CallOptions {
 /** Notes what was asked of it; `fail` is thrown by every call while it is set. */
 export interface RecordedWorkflows extends WorkflowGateway {
   readonly calls: string[];
+  /** Under which claim each command was given. */
+  readonly claims: (string | null)[];
   fail: Error | undefined;
 }
 
@@ -80,6 +82,7 @@ export async function startTestApi(options: AppOptions = {}): Promise<TestApi> {
   const services: Services = {
     database,
     sealingKey: sealingKey(authority.encryptionKey),
+    presence: await holdPresence(testDatabase.url),
     sites: standInSites(vcenter),
     workflows,
     events: await openEventHub(database, testDatabase.url, log),
@@ -136,6 +139,7 @@ export async function startTestApi(options: AppOptions = {}): Promise<TestApi> {
       await dispatcher.destroy();
       await server.close();
       await services.events.close();
+      await services.presence.close();
       await database.close();
       await testDatabase.drop();
       rmSync(folder, { recursive: true, force: true });
@@ -145,18 +149,23 @@ export async function startTestApi(options: AppOptions = {}): Promise<TestApi> {
 
 function recordedWorkflows(): RecordedWorkflows {
   const calls: string[] = [];
+  const claims: (string | null)[] = [];
   const note = async (text: string): Promise<void> => {
     if (recorded.fail !== undefined) throw recorded.fail;
     calls.push(text);
   };
   const recorded: RecordedWorkflows = {
     calls,
+    claims,
     fail: undefined,
     startMigration: (id) => note(`start ${id}`),
     startClusterSetup: ({ id }) => note(`configure ${id}`),
     ensureServices: () => note('admission'),
     changeSettings: (id, dials) => note(`settings ${id} ${JSON.stringify(dials)}`),
-    command: (id, action) => note(`${action} ${id}`),
+    command: (id, action, { claimId }) => {
+      claims.push(claimId);
+      return note(`${action} ${id}`);
+    },
     decideMember: (id, member, decision) => note(`${decision} ${id} ${member}`),
     changeQueue: (id, change) => note(`queue ${id} ${JSON.stringify(change)}`),
     changeCapacities: (capacities) => note(`capacities ${JSON.stringify(capacities)}`),

@@ -135,6 +135,65 @@ describe('Idempotency-Key', () => {
     api.workflows.fail = undefined;
     expect((await ask()).status).toBe(202);
   });
+
+  describe('when the API process died before it answered', () => {
+    /** As the records are then: claimed, not answered, by a process that may live or not. */
+    const unanswered = (key: string, claim: { readonly claimedBy: bigint | null; readonly claimId?: string }) =>
+      api.database.prisma.idempotencyKey.updateMany({ where: { key }, data: { status: null, ...claim } });
+    const terminate = async (key: string) => {
+      const { vmMigrations } = await insertTestMigration(api.services);
+      const path = `/api/v1/vm-migrations/${vmMigrations[0]?.id}/actions/terminate`;
+      return () => api.call('POST', path, { body: {}, headers: { 'idempotency-key': key } });
+    };
+
+    test('a repeat goes on at once, under the same claim', async () => {
+      const ask = await terminate('k-6');
+      await ask();
+      await unanswered('k-6', { claimedBy: 4711n });
+      expect((await ask()).status).toBe(202);
+      const [first, second] = api.workflows.claims.slice(-2);
+      expect(first).toMatch(/^[0-9a-f-]{36}$/);
+      expect(second).toBe(first);
+    });
+
+    test('a living process is waited for', async () => {
+      const ask = await terminate('k-7');
+      await ask();
+      await unanswered('k-7', { claimedBy: api.services.presence.id });
+      expect((await ask()).body.code).toBe('IDEMPOTENCY_KEY_BUSY');
+    });
+
+    test('a command whose fate nobody knows keeps its claim, one that was refused does not', async () => {
+      const ask = await terminate('k-8');
+      api.workflows.fail = new MigrationError('WORKFLOW_ENGINE_UNAVAILABLE');
+      expect((await ask()).status).toBe(503);
+      api.workflows.fail = new MigrationError('PHASE_DISALLOWS');
+      expect((await ask()).status).toBe(409);
+      api.workflows.fail = undefined;
+      expect((await ask()).status).toBe(202);
+      const [unknown, refused, given] = api.workflows.claims.slice(-3);
+      expect(refused).toBe(unknown);
+      expect(given).not.toBe(unknown);
+    });
+
+    test('a migration that is in the records already is not started twice', async () => {
+      const migration = await insertTestMigration(api.services);
+      const { siteId, clusterMoref, datastoreMoref } = migration.destination as Record<string, string>;
+      const [{ sourceSiteId, vmMoref } = {}] = migration.vmMigrations;
+      const body = {
+        kind: 'independent',
+        vms: [{ siteId: sourceSiteId, moref: vmMoref }],
+        destination: { siteId, clusterMoref, datastoreMoref },
+      };
+      const start = () => api.call('POST', '/api/v1/migrations', { body, headers: { 'idempotency-key': 'k-9' } });
+      api.vcenter.refuse = new MigrationError('DATABASE_UNAVAILABLE');
+      expect((await start()).status).toBe(503);
+      api.vcenter.refuse = undefined;
+      await unanswered('k-9', { claimedBy: 4711n, claimId: migration.id.slice(4) });
+      const answer = await start();
+      expect([answer.status, answer.body['id']]).toEqual([202, migration.id]);
+    });
+  });
 });
 
 describe('M6 commands and settings', () => {

@@ -1,0 +1,28 @@
+/**
+ * That this process lives, for others to see in Postgres: an advisory lock under its own number, held as long as its
+ * connection. Without a clock and without beats: the server knows at once who is gone.
+ */
+import { randomBytes } from 'node:crypto';
+import type { Db } from './database.ts';
+import { keepConnected, type KeptConnection } from './keep-connected.ts';
+
+export interface Presence extends KeptConnection {
+  readonly id: bigint;
+}
+
+/** Seven bytes: far beyond the fixed numbers of other locks, and never negative. */
+const idBytes = 7;
+
+export async function holdPresence(url: string): Promise<Presence> {
+  const id = BigInt(`0x${randomBytes(idBytes).toString('hex')}`);
+  const connection = await keepConnected(url, async (client) => {
+    await client.query('SELECT pg_advisory_lock($1)', [id.toString()]);
+  });
+  return { id, close: connection.close };
+}
+
+/** Call it in a transaction: until its end nobody else finds the same process gone. */
+export async function isGone(db: Db, presenceId: bigint): Promise<boolean> {
+  const [row] = await db.$queryRaw<{ gone: boolean }[]>`SELECT pg_try_advisory_xact_lock(${presenceId}) AS gone`;
+  return row?.gone === true;
+}
