@@ -13,10 +13,12 @@ import type {
   Reason,
   Runbook,
   State,
+  Status,
   Step,
   Tokens,
   Waiting,
 } from '../core/index.ts';
+import type { TokenClaim } from './workflows.ts';
 
 /** Every activity about one VM's migration names it first: interceptors log and report by it. */
 export interface VmRef {
@@ -26,6 +28,7 @@ export interface VmRef {
 export interface VmMigrationFacts {
   readonly migrationId: string;
   readonly vmName: string;
+  readonly vmInstanceUuid: string;
   readonly sourceSiteId: string;
   readonly destinationSiteId: string;
   /** What it takes while it runs, and who goes first. */
@@ -33,10 +36,25 @@ export interface VmMigrationFacts {
   readonly priority: number;
   /** Whether the VM is powered on at the destination when its own final began by itself or by the rules. */
   readonly powersOn: boolean;
+  /** Where the records stand: what a run that takes over from one that was ended goes by. */
+  readonly standing: Standing;
+}
+
+/** How far a VM's migration had come. */
+export interface Standing {
+  readonly step: Step;
+  /** How it ended; null while it has not. */
+  readonly ended: Extract<Status, 'Completed' | 'Terminated' | 'Failed' | 'Aborted'> | null;
+  /** The destination owns the disks, as far as the records know. */
+  readonly handedOver: boolean;
 }
 
 export interface GroupFacts {
   readonly members: readonly GroupMember[];
+  /** Members that failed and have not ended: they stand still until somebody decides. */
+  readonly failed: readonly string[];
+  /** Members in their final migration, and whether theirs to hand over was ordered or done. */
+  readonly inFinal: readonly { readonly id: string; readonly handingOver: boolean }[];
   readonly needs: Readonly<Record<string, Tokens>>;
   readonly priority: number;
   readonly concurrency: number;
@@ -74,7 +92,7 @@ export interface RecordsActivities {
   /** Who asked for the final migration. */
   noteApproval(input: VmRef & { readonly approvedBy: string }): Promise<void>;
   /** The members of an independent migration that have not ended, in order, with what was kept of the queue. */
-  readQueue(input: { readonly migrationId: string }): Promise<Queue>;
+  readQueue(input: { readonly migrationId: string }): Promise<KeptQueue>;
   /** Keeps the order and what is held, for people. */
   noteQueue(input: { readonly migrationId: string; readonly queue: Queue }): Promise<void>;
   /** A group as it stands in the records. */
@@ -90,6 +108,14 @@ export interface RecordsActivities {
   findDeadClaims(input: { readonly ids: readonly string[] }): Promise<readonly string[]>;
   /** Tokens of the installation; a paused site has none. */
   readCapacities(): Promise<Tokens>;
+  /** What is under way holds, as the records have it: for an admission workflow that begins anew. */
+  readLeases(): Promise<readonly TokenClaim[]>;
+}
+
+/** A queue with what has begun and is not its business any more. */
+export interface KeptQueue extends Queue {
+  /** Members that failed and have not ended: they take no place. */
+  readonly failed: readonly string[];
 }
 
 /** A claim that waits, and for what. */
@@ -164,16 +190,16 @@ export interface ReplicationActivities {
   /** The destination becomes the owner. Throws FREEZE_CANCELLED when the source was powered on before, and
    * SOURCE_STORAGE_FAILED when its disks cannot be flushed. */
   handOver(input: VmRef & { readonly token: number }): Promise<void>;
+  /**
+   * Asks the source itself who owns the disks, after a run that was ended in the middle. A hand-over that had been sealed is
+   * brought to its end; anything less is unfrozen, so that it cannot be any more.
+   */
+  settleOwner(input: VmRef): Promise<'source' | 'destination'>;
   writeReceipt(input: VmRef): Promise<void>;
 }
 
 /** A VM's migration that nobody carries on: its workflow was ended from outside. */
-export interface Orphan extends VmRef {
-  /** The step that its records say it was in. */
-  readonly reached: Step;
-  /** The destination owns the disks: it can only go forward. */
-  readonly handedOver: boolean;
-}
+export type Orphan = VmRef;
 
 /** An ended migration of which something is still there. */
 export interface Leftover extends VmRef {
@@ -185,9 +211,10 @@ export interface JanitorActivities {
   /** Queues and groups with members under way, whose workflow does not run. */
   findStrayMigrations(): Promise<readonly { readonly migrationId: string; readonly kind: MigrationKind }[]>;
   findLeftovers(): Promise<readonly Leftover[]>;
-  /** Starts the workflow of an orphan again, to undo what it made or to finish. Returns false when it runs already. */
+  /** Starts the workflow of an orphan again, to undo what it made or to finish. Returns false when nothing is to be done. */
   adoptOrphan(input: Orphan): Promise<boolean>;
-  restartMigration(input: { readonly migrationId: string; readonly kind: MigrationKind }): Promise<void>;
+  /** Returns false when it runs already. */
+  restartMigration(input: { readonly migrationId: string; readonly kind: MigrationKind }): Promise<boolean>;
   /** Says what the janitor did, in the audit log. */
   noteRepair(input: { readonly targetId: string; readonly what: string }): Promise<void>;
 }

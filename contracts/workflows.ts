@@ -36,8 +36,8 @@ export interface VmMigrationInput {
   readonly parentWorkflowId?: string | undefined;
   /** Whoever started it holds its tokens, and orders its final migration. */
   readonly inGroup?: boolean | undefined;
-  /** Its former run was ended from outside: undo what that made, or finish what it handed over. */
-  readonly orphan?: { readonly reached: Step; readonly handedOver: boolean } | undefined;
+  /** Its former run was ended from outside: undo what that made, or finish what it handed over, by the records. */
+  readonly orphan?: boolean | undefined;
   readonly carry?: VmMigrationCarry | undefined;
 }
 
@@ -73,6 +73,8 @@ export interface GroupCarry {
 
 export interface GroupMigrationInput {
   readonly migrationId: string;
+  /** Its former run was ended from outside: members may stand in the middle of a final migration. */
+  readonly restarted?: boolean | undefined;
   readonly carry?: GroupCarry | undefined;
 }
 

@@ -81,6 +81,12 @@ export function stateOfStep(step: Step): State {
   return row.state;
 }
 
+/** Whether a step is `first` or comes after it. */
+export function isFrom(step: Step, first: Step): boolean {
+  const at = (wanted: Step): number => stepTable.findIndex((row) => row.step === wanted);
+  return at(step) >= at(first);
+}
+
 export function statusOf(state: State): Status {
   return stateTable[state];
 }

@@ -27,6 +27,13 @@ export async function claimObject(db: Db, wanted: NewOwnedObject): Promise<Owned
   return there ?? db.ownedObject.create({ data: { id: newId('own'), siteId, kind, name, vmMigrationId, clusterId } });
 }
 
+/** Whether another migration has claimed this name and not released it. */
+export async function isClaimedByOther(db: Db, wanted: NewOwnedObject): Promise<boolean> {
+  const { siteId, kind, name, vmMigrationId = null } = wanted;
+  const others = await db.ownedObject.findMany({ where: { siteId, kind, name, releasedAt: null } });
+  return others.some((row) => row.vmMigrationId !== vmMigrationId);
+}
+
 export async function nameObject(db: Db, id: string, moref: string): Promise<void> {
   await db.ownedObject.update({ where: { id }, data: { moref } });
 }

@@ -11,16 +11,23 @@ import {
   type Reason,
   type Runbook,
 } from '../core/index.ts';
-import type { Prisma, VmMigration } from '../generated/prisma/client.ts';
+import type { Migration, Prisma, VmMigration } from '../generated/prisma/client.ts';
 import { json, jsonOrNull, type Database, type Db } from './database.ts';
 import { recordEvent } from './events.ts';
 import { getMigration } from './migrations.ts';
 
-/** Members of an independent migration that have not begun, in order, with what people changed. */
-export async function readQueue(db: Db, migrationId: string): Promise<Queue> {
+/** Members that failed and have not ended: they stand still until somebody decides. */
+export function standingStill(members: readonly VmMigration[]): readonly string[] {
+  return members.filter(({ status, endedAt }) => status === 'Failed' && endedAt === null).map(({ id }) => id);
+}
+
+/** Members of an independent migration that have not ended, in order, with what people changed. */
+export async function readQueue(db: Db, migrationId: string): Promise<Queue & { readonly failed: readonly string[] }> {
   const { vmMigrations, paused, concurrency } = await getMigration(db, migrationId);
-  const waiting = vmMigrations.filter(({ endedAt }) => endedAt === null);
+  const failed = standingStill(vmMigrations);
+  const waiting = vmMigrations.filter(({ id, endedAt }) => endedAt === null && !failed.includes(id));
   return {
+    failed,
     waiting: waiting.map(({ id }) => id),
     held: waiting.filter(({ held }) => held).map(({ id }) => id),
     paused,
@@ -156,5 +163,27 @@ export async function listPriorities(db: Db): Promise<Readonly<Record<string, nu
 export function countAhead(db: Db, { migrationId, position }: VmMigration): Promise<number> {
   return db.vmMigration.count({
     where: { migrationId, status: 'Queued', waitingFor: null, held: false, position: { lt: position } },
+  });
+}
+
+/** Whoever is under way and so holds tokens: a group, or a VM's migration by itself; with the members that it holds for. */
+export interface Holder {
+  readonly id: string;
+  readonly migration: Migration;
+  readonly members: readonly VmMigration[];
+}
+
+export async function listHolders(db: Db): Promise<readonly Holder[]> {
+  const rows = await db.migration.findMany({
+    where: { endedAt: null },
+    orderBy: { id: 'asc' },
+    include: { vmMigrations: { where: { endedAt: null }, orderBy: { position: 'asc' } } },
+  });
+  return rows.flatMap(({ vmMigrations, ...migration }) => {
+    const begun = vmMigrations.filter(({ step, status }) => step !== 'queued' && status !== 'Failed');
+    if (migration.kind === 'group') {
+      return begun.length === 0 ? [] : [{ id: migration.id, migration, members: vmMigrations }];
+    }
+    return begun.map((member) => ({ id: member.id, migration, members: [member] }));
   });
 }

@@ -70,8 +70,9 @@ const scenarios: Readonly<Record<string, Scenario>> = {
     await vm.result();
     return { vm };
   },
-  'vm-adopted': async ({ start }) => {
-    const vm = await start('vmMigration', { orphan: { reached: 'replicate', handedOver: false } });
+  'vm-adopted': async ({ start, doubles }) => {
+    doubles.standing = { step: 'freeze', ended: null, handedOver: false };
+    const vm = await start('vmMigration', { orphan: true });
     await vm.result();
     return { vm };
   },

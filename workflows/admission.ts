@@ -26,6 +26,10 @@ interface Desk {
   arrived: number;
   /** Something came in that has not been judged yet. */
   changed: boolean;
+  /** Given back before it was known who held what. */
+  readonly released: Set<string>;
+  /** False until it is known. */
+  open: boolean;
   /** Claimants that hold tokens and have not heard it. */
   readonly toTell: Set<string>;
   /** What people were told last. */
@@ -35,7 +39,7 @@ interface Desk {
 export async function admission(input: AdmissionInput): Promise<void> {
   const desk = open(input);
   registerHandlers(desk);
-  if (input.carry === undefined) desk.state = { ...desk.state, capacities: await records.readCapacities() };
+  if (input.carry === undefined) await takeOver(desk);
   for (;;) {
     const came = await condition(() => desk.changed || desk.toTell.size > 0, limits.admissionReconcileSeconds * 1000);
     if (!came) await reconcile(desk);
@@ -51,7 +55,25 @@ export async function admission(input: AdmissionInput): Promise<void> {
 
 function open({ carry }: AdmissionInput): Desk {
   const state = carry?.state ?? { capacities: {}, leases: [], waiting: [] };
-  return { state, arrived: carry?.arrived ?? 0, changed: true, toTell: new Set(), noted: '' };
+  const known = { state, arrived: carry?.arrived ?? 0, open: carry !== undefined };
+  return { ...known, changed: true, toTell: new Set(), released: new Set(), noted: '' };
+}
+
+/** A first run finds nothing under way; one whose former run was ended from outside does not give the same tokens twice. */
+async function takeOver(desk: Desk): Promise<void> {
+  const capacities = await records.readCapacities();
+  const held = await records.readLeases();
+  const { state, released } = desk;
+  const leases = held.filter(({ id }) => !released.has(id)).map((wanted) => ({ ...wanted, arrived: 0 }));
+  const known = new Set(leases.map(({ id }) => id));
+  // What came meanwhile is newer than what was read; whoever holds and claims again has not heard that it holds.
+  for (const { id } of state.waiting) if (known.has(id)) desk.toTell.add(id);
+  desk.state = {
+    capacities: Object.keys(state.capacities).length > 0 ? state.capacities : capacities,
+    leases,
+    waiting: state.waiting.filter(({ id }) => !known.has(id)),
+  };
+  desk.open = true;
 }
 
 function registerHandlers(desk: Desk): void {
@@ -63,6 +85,7 @@ function registerHandlers(desk: Desk): void {
     desk.changed = true;
   });
   setHandler(releaseTokens, ({ id, part }) => {
+    if (!desk.open) desk.released.add(id);
     desk.state = release(desk.state, id, part);
     desk.changed = true;
   });

@@ -11,6 +11,7 @@ import {
   setCurrentDetails,
   setHandler,
   startChild,
+  WorkflowIdReusePolicy,
   upsertSearchAttributes,
   workflowInfo,
   proxyLocalActivities,
@@ -81,7 +82,11 @@ async function open({ migrationId, carry }: IndependentMigrationInput): Promise<
     toNote: false,
   };
   registerHandlers(state);
-  if (!state.opened) state.queue = await records.readQueue({ migrationId });
+  if (!state.opened) {
+    const { failed, ...queue } = await records.readQueue({ migrationId });
+    state.queue = queue;
+    for (const id of failed) state.failed.add(id);
+  }
   state.opened = true;
   return state;
 }
@@ -175,6 +180,8 @@ async function startMember(state: State, vmMigrationId: string): Promise<void> {
       workflowId: vmMigrationId,
       args: [{ vmMigrationId, parentWorkflowId: state.migrationId }],
       parentClosePolicy: ParentClosePolicy.ABANDON,
+      // One that was ended from outside is the janitor's business: it would begin from nothing here.
+      workflowIdReusePolicy: WorkflowIdReusePolicy.REJECT_DUPLICATE,
       staticSummary: `Migration of one VM, ${vmMigrationId}`,
     });
     void child.result().then(
@@ -182,9 +189,11 @@ async function startMember(state: State, vmMigrationId: string): Promise<void> {
       () => noteEnd(state, vmMigrationId, 'Failed'),
     );
   } catch (error) {
-    // Started by an earlier run of this queue: its signal comes here all the same.
+    // It was started before, by an earlier run of this queue: its signal comes here all the same.
     if (!isAlreadyStarted(error)) throw error;
   }
+  // Heard before it was known to run.
+  if (state.ended.has(vmMigrationId)) state.running.delete(vmMigrationId);
 }
 
 /** A member that failed makes room for the next; when it is retried it runs beside the others. */

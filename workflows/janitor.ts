@@ -22,7 +22,7 @@ export async function janitor(): Promise<JanitorResult> {
     });
   }
   for (const migration of await janitors.findStrayMigrations()) {
-    await janitors.restartMigration(migration);
+    if (!(await janitors.restartMigration(migration))) continue;
     restarted += 1;
     await janitors.noteRepair({ targetId: migration.migrationId, what: 'its workflow had been ended; it runs again' });
   }

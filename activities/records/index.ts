@@ -1,9 +1,12 @@
 /** Activities that only touch the records: what people see of a migration. */
-import type { GroupFacts, RecordsActivities, WaitingClaim } from '../../contracts/activities.ts';
+import type { GroupFacts, RecordsActivities, Standing, WaitingClaim } from '../../contracts/activities.ts';
+import type { TokenClaim } from '../../contracts/workflows.ts';
 import {
+  isFrom,
   limits,
   needsOf,
   siteToResume,
+  sumOf,
   type Destination,
   type FinalPolicy,
   type MemberDecision,
@@ -11,6 +14,7 @@ import {
   type Reason,
   type Runbook,
   type Status,
+  type Step,
 } from '../../core/index.ts';
 import {
   findEnded,
@@ -18,6 +22,7 @@ import {
   getVmMigration,
   listSites,
   keepQueue,
+  listHolders,
   readTokens,
   readQueue,
   setDecision,
@@ -26,6 +31,8 @@ import {
   setPaused,
   setPhase,
   setWaitingFor,
+  standingStill,
+  type Holder,
   type MigrationWithMembers,
   type VmMigration,
 } from '../../db/index.ts';
@@ -36,15 +43,17 @@ export function recordsActivities({ database }: Services): RecordsActivities {
   return {
     async readVmMigration({ vmMigrationId }) {
       const { migration, ...row } = await getVmMigration(prisma, vmMigrationId);
-      const { migrationId, vmName, sourceSiteId, destinationSiteId } = row;
+      const { migrationId, vmName, vmInstanceUuid, sourceSiteId, destinationSiteId } = row;
       return {
         migrationId,
         vmName,
+        vmInstanceUuid,
         sourceSiteId,
         destinationSiteId,
         needs: needsOf(routeOf(row, migration.destination as unknown as Destination)),
         priority: migration.priority,
         powersOn: (migration.final as unknown as FinalPolicy).mode !== 'manual',
+        standing: standingOf(row),
       };
     },
     notePhase: async ({ vmMigrationId, ...note }) => ({
@@ -71,12 +80,25 @@ export function recordsActivities({ database }: Services): RecordsActivities {
     },
     findDeadClaims: ({ ids }) => findEnded(prisma, ids),
     readCapacities: () => readTokens(prisma),
+    readLeases: async () => (await listHolders(prisma)).map(leaseOf),
   };
 }
 
 function waitingText({ resource, taken, capacity, place }: WaitingClaim, siteNames: Map<string, string>): string {
   if (resource.startsWith('site:')) return siteToResume(siteNames.get(resource.slice('site:'.length)) ?? resource);
   return `${resource}: ${taken} of ${capacity} in use, ${place === 1 ? 'next' : `number ${place}`} in line`;
+}
+
+function standingOf({ step, status, endedAt, handedOverAt }: VmMigration): Standing {
+  const ended = endedAt === null ? null : (status as NonNullable<Standing['ended']>);
+  return { step: step as Step, ended, handedOver: handedOverAt !== null };
+}
+
+/** A group holds for all its members together, a migration by itself for its own. */
+function leaseOf({ id, migration, members }: Holder): TokenClaim {
+  const destination = migration.destination as unknown as Destination;
+  const needs = sumOf(members.map((member) => needsOf(routeOf(member, destination))));
+  return { id, needs, priority: migration.priority, owner: migration.id };
 }
 
 /** A reason that stays the same keeps the time when it began. */
@@ -99,6 +121,10 @@ function groupFacts(row: MigrationWithMembers): GroupFacts {
       status: member.status as Status,
       decision: member.decision as MemberDecision | null,
     })),
+    failed: standingStill(row.vmMigrations),
+    inFinal: row.vmMigrations
+      .filter(({ step, endedAt }) => endedAt === null && step !== 'unwind' && isFrom(step as Step, 'shutDownGuest'))
+      .map(({ id, step }) => ({ id, handingOver: isFrom(step as Step, 'handOver') })),
     needs: Object.fromEntries(row.vmMigrations.map((member) => [member.id, needsOf(routeOf(member, destination))])),
     priority: row.priority,
     concurrency: row.concurrency,

@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MigrationError } from '../../core/index.ts';
 import { hasAgentCode, type Handover, type JobStatus } from '../../dataplane/client/index.ts';
-import { setDiskRoots, setFacts, takeHandOverToken } from '../../db/index.ts';
+import { getVmMigration, setDiskRoots, setFacts, takeHandOverToken } from '../../db/index.ts';
 import { callOptions, cancellationSignal } from '../call-options.ts';
 import type { Services } from '../services.ts';
 import { openProgressWriter, type ProgressWriter } from './report.ts';
@@ -105,6 +105,39 @@ export async function unfreezeReplication(services: Services, vmMigrationId: str
     );
   } catch (error) {
     if (!isUnknownJob(error) && !hasAgentCode(error, 'NOT_FROZEN', 'STALE_TOKEN')) throw error;
+  }
+}
+
+/** The token was taken before anything was frozen: without one nothing can have been given away. */
+export async function settleOwner(services: Services, vmMigrationId: string): Promise<'source' | 'destination'> {
+  const { handedOverAt, handOverToken, step } = await getVmMigration(services.database.prisma, vmMigrationId);
+  if (handedOverAt !== null) return 'destination';
+  if (handOverToken === 0n) return 'source';
+  const token = Number(handOverToken);
+  const isGiven = await isGivenAway(services, vmMigrationId, token);
+  if (isGiven === null && step === 'handOver') {
+    throw new MigrationError('AGENT_UNREACHABLE', 'The source does not know the job: who owns the disks is not known');
+  }
+  if (isGiven !== true) return 'source';
+  await handOver(services, vmMigrationId, token);
+  return 'destination';
+}
+
+/** Whether the source is sealed; if not, it is unfrozen and the token void. Null where the source knows nothing of it. */
+async function isGivenAway(services: Services, vmMigrationId: string, token: number): Promise<boolean | null> {
+  try {
+    return await commandJob(services, vmMigrationId, async ({ client, jobId, generation }) => {
+      const { handover } = await client.getJob(jobId, callOptions());
+      if (handover.state === 'handed-off' || handover.state === 'active') return true;
+      await client.unfreeze(jobId, generation, token, callOptions());
+      return false;
+    });
+  } catch (error) {
+    // Sealed between the look and the command.
+    if (hasAgentCode(error, 'HANDED_OFF')) return true;
+    if (isUnknownJob(error)) return null;
+    if (hasAgentCode(error, 'NOT_FROZEN', 'STALE_TOKEN')) return false;
+    throw error;
   }
 }
 

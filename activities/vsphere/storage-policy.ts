@@ -1,6 +1,14 @@
 /** The replication policy on the source's disks: giving it inserts the tap, taking it away removes the tap. */
 import { MigrationError } from '../../core/index.ts';
-import { claimObject, findAgent, findCluster, releaseByName, setFacts, type Agent } from '../../db/index.ts';
+import {
+  claimObject,
+  findActiveVmMigration,
+  findAgent,
+  findCluster,
+  releaseByName,
+  setFacts,
+  type Agent,
+} from '../../db/index.ts';
 import { isFault, readVm, setDiskPolicy } from '../../vsphere/index.ts';
 import { callOptions } from '../call-options.ts';
 import { readPlan, type Plan } from '../plan.ts';
@@ -19,6 +27,15 @@ export async function attachStoragePolicy(services: Services, vmMigrationId: str
 
 export async function detachStoragePolicy(services: Services, vmMigrationId: string): Promise<void> {
   const plan = await readPlan(services, vmMigrationId);
+  const { prisma } = services.database;
+  const { sourceSiteId, vmInstanceUuid } = plan.details;
+  const active = await findActiveVmMigration(prisma, sourceSiteId, vmInstanceUuid);
+  // What this one left behind long ago is by now under another migration of the same VM, which detaches it in its turn.
+  if (active === null || active.id === vmMigrationId) await takePolicyAway(services, plan);
+  await releaseByName(prisma, attachmentOf(plan));
+}
+
+async function takePolicyAway(services: Services, plan: Plan): Promise<void> {
   const session = await services.session(plan.details.sourceSiteId);
   const keys = plan.disks.map((disk) => disk.deviceKey);
   try {
@@ -27,7 +44,6 @@ export async function detachStoragePolicy(services: Services, vmMigrationId: str
     // The source VM was deleted by its owner: nothing is left to detach from.
     if (!isFault(error, 'ManagedObjectNotFound')) throw error;
   }
-  await releaseByName(services.database.prisma, attachmentOf(plan));
 }
 
 /** The agent and policy of the host on which the source VM runs now: it may have moved. */

@@ -5,6 +5,7 @@
 import { MigrationError } from '../../core/index.ts';
 import {
   claimObject,
+  isClaimedByOther,
   listOwnedObjects,
   nameObject,
   releaseByName,
@@ -48,6 +49,9 @@ export async function createTargetDisks(services: Services, vmMigrationId: strin
 /** Removes the disks that we made, then the folder if nothing else is in it. */
 export async function deleteTargetDisks(services: Services, vmMigrationId: string): Promise<void> {
   const plan = await readPlan(services, vmMigrationId);
+  if (plan.details.handedOverAt !== null) {
+    throw new MigrationError('DISK_SEALED', 'The disks belong to the VM at the destination; they are not deleted');
+  }
   const places = await readDestination(services, plan);
   const { prisma } = services.database;
   for (const disk of await listOwnedObjects(prisma, { vmMigrationId, kind: 'disk' })) {
@@ -80,6 +84,8 @@ async function makeFolder(services: Services, plan: Plan, places: DestinationPla
     const path = datastorePath(places.datastore.name, name);
     if (await isVmNameTaken(places, name)) continue;
     const owner = { siteId: plan.destination.siteId, vmMigrationId: plan.details.id };
+    // An empty folder that another migration still has to remove: what we put there would go with it.
+    if (await isClaimedByOther(prisma, { ...owner, kind: 'folder', name: path })) continue;
     const claim = await claimObject(prisma, { ...owner, kind: 'folder', name: path });
     if (claim.moref === null && !(await tryMakeFolder(places, path)) && !(await isEmpty(places, path))) {
       await releaseObject(prisma, claim.id);

@@ -7,7 +7,16 @@ import { fileURLToPath } from 'node:url';
 import { Context } from '@temporalio/activity';
 import { Client, Connection, type WorkflowHandle } from '@temporalio/client';
 import { DefaultLogger, NativeConnection, Runtime, Worker, bundleWorkflowCode } from '@temporalio/worker';
-import type { AllActivities, Leftover, MigrationNote, PhaseNote, WaitingClaim } from '../../contracts/activities.ts';
+import type {
+  AllActivities,
+  GroupFacts,
+  Leftover,
+  MigrationNote,
+  PhaseNote,
+  Standing,
+  WaitingClaim,
+} from '../../contracts/activities.ts';
+import type { TokenClaim } from '../../contracts/workflows.ts';
 import { MigrationError, emptyRunbook, type ErrorCode, type Runbook, type Tokens } from '../../core/index.ts';
 import { admissionWorkflowId, toApplicationFailure, workflowTypes } from '../../temporal/index.ts';
 import { plainActivities } from './plain-activities.ts';
@@ -29,6 +38,14 @@ export interface Doubles {
   readonly exists: Set<string>;
   readonly dials: unknown[];
   facts: { powersOn: boolean };
+  /** Where the records say that it stood when its workflow was ended from outside. */
+  standing: Standing;
+  /** What the source says of its disks. */
+  owner: 'source' | 'destination';
+  /** Members of a group in their final migration, by the records. */
+  inFinal: GroupFacts['inFinal'];
+  /** What the records say is held. */
+  leases: readonly TokenClaim[];
   queue: readonly string[];
   /** Members that run at once in a queue or a group. */
   concurrency: number;
@@ -81,6 +98,10 @@ export function makeDoubles(): Doubles {
     exists: new Set(),
     dials: [],
     facts: { powersOn: true },
+    standing: { step: 'queued', ended: null, handedOver: false },
+    owner: 'source',
+    inFinal: [],
+    leases: [],
     queue: [],
     concurrency: 1,
     runbook: emptyRunbook,
@@ -122,21 +143,31 @@ export function makeDoubles(): Doubles {
     readVmMigration: async () => ({
       migrationId: 'mig_test',
       vmName: 'app-01',
+      vmInstanceUuid: '5021d2a4-0000-4000-8000-000000000001',
       sourceSiteId: 'site_a',
       destinationSiteId: 'site_b',
       needs: doubles.needs,
       priority: 3,
       powersOn: doubles.facts.powersOn,
+      standing: doubles.standing,
     }),
     notePhase: async (note) => {
       doubles.phases.push(note);
       return { pausedSite: note.mayWait === true ? doubles.pausedSite : null };
     },
     noteApproval: async () => undefined,
-    readQueue: async () => ({ waiting: doubles.queue, held: [], paused: false, concurrency: doubles.concurrency }),
+    readQueue: async () => ({
+      waiting: doubles.queue,
+      held: [],
+      paused: false,
+      concurrency: doubles.concurrency,
+      failed: [],
+    }),
     noteQueue: async () => undefined,
     readGroup: async () => ({
       members: doubles.queue.map((id) => ({ id, name: id.slice(-4), status: 'Queued', decision: null }) as const),
+      failed: [],
+      inFinal: doubles.inFinal,
       needs: Object.fromEntries(doubles.queue.map((id) => [id, doubles.needs])),
       priority: 3,
       concurrency: doubles.concurrency,
@@ -152,9 +183,11 @@ export function makeDoubles(): Doubles {
     findStrayMigrations: async () => [],
     findLeftovers: async () => doubles.leftovers,
     adoptOrphan: async () => true,
-    restartMigration: async () => undefined,
+    restartMigration: async () => true,
     noteRepair: async () => undefined,
     readCapacities: async () => doubles.capacities,
+    readLeases: async () => doubles.leases,
+    settleOwner: () => effect('settleOwner', doubles.owner),
     waitForFinalGuest: () => effect('waitForFinalGuest', true),
     takeToken: () => effect('takeToken', 7),
     changeDials: async ({ dials }) => {

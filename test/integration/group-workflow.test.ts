@@ -24,6 +24,7 @@ interface World {
   readonly members: readonly string[];
   readonly group: WorkflowHandle;
   readonly member: (index: number) => WorkflowHandle;
+  readonly restart: () => Promise<WorkflowHandle>;
 }
 
 /** Effects in their order, with the index of the member each was for. */
@@ -60,10 +61,11 @@ async function migrate(doubles: Doubles, members: readonly string[], work: (worl
   doubles.facts.powersOn = false;
   const migrationId = `mig_${randomUUID()}`;
   return bench.run(doubles, async ({ start, client }) => {
-    const group = await start('groupMigration', { migrationId }, migrationId);
+    await start('groupMigration', { migrationId }, migrationId);
     const member = (index: number) => client.workflow.getHandle(members[index] ?? '');
-    await work({ doubles, members, group, member });
-    return group.result() as Promise<unknown>;
+    const restart = () => start('groupMigration', { migrationId, restarted: true }, migrationId);
+    await work({ doubles, members, group: client.workflow.getHandle(migrationId), member, restart });
+    return client.workflow.getHandle(migrationId).result() as Promise<unknown>;
   });
 }
 
@@ -216,4 +218,56 @@ describe('groupMigration', () => {
     expect(result).toEqual({ completed: 0, failed: 0, terminated: 3 });
     expect([...doubles.exists]).toEqual([]);
   });
+
+  it('M3 ended from outside before the hand-over and started again, it sends everybody back; the next final succeeds', async () => {
+    const { doubles, members, log } = group();
+    const goOn = doubles.hold('freezeReplication');
+    await migrate(doubles, members, async (world) => {
+      await finalUntil(world, 'freezeReplication', () => log.filter(([name]) => name === 'stopSourceVm').length === 3);
+      await endFromOutside(world, () => false);
+      goOn();
+      await until('all to be back', () => log.filter(([name]) => name === 'restoreSourcePower').length === 3);
+      await until('the trouble to be said', () => doubles.migrationNotes.at(-1)?.reason?.code === 'GROUP_RETURNED');
+      await until('readiness', waitsFor(doubles, 'the final migration to be started'));
+      expect(log.some(([name]) => name === 'handOver')).toBe(false);
+      await world.group.executeUpdate(finalMigration, { args: [by] });
+    }).then((ends) => expect(ends).toEqual({ completed: 3, failed: 0, terminated: 0 }));
+  });
+
+  it('M4 ended from outside after the first hand-over and started again, it goes forward by its runbook', async () => {
+    const { doubles, members, log } = group();
+    doubles.runbook = { shutDown: [], powerOn: [{ ...oneStep, members: [members[0] ?? ''], waitFor: 'nothing' }] };
+    let first = true;
+    const { handOver } = doubles.activities;
+    let goOn = (): void => undefined;
+    const held = new Promise<void>((resolve) => (goOn = resolve));
+    doubles.activities.handOver = async (input) => {
+      if (input.vmMigrationId === members[0] && first) first = false;
+      else await held;
+      return handOver(input);
+    };
+    await migrate(doubles, members, async (world) => {
+      await finalUntil(world, 'handOver', () => doubles.calls.includes('copyNvram'));
+      await endFromOutside(world, (index) => index === 0);
+      goOn();
+    }).then((ends) => expect(ends).toEqual({ completed: 3, failed: 0, terminated: 0 }));
+    expect(log.filter(([name]) => name === 'powerOnFinalVm')).toEqual([['powerOnFinalVm', 0]]);
+    expect(log.some(([name]) => name === 'restoreSourcePower')).toBe(false);
+  });
 });
+
+const oneStep = { delaySeconds: 0, timeoutSeconds: 60, onFailure: 'stop' } as const;
+
+async function finalUntil({ doubles, group }: World, what: string, holds: () => boolean): Promise<void> {
+  await until('readiness', waitsFor(doubles, 'the final migration to be started'));
+  await group.executeUpdate(finalMigration, { args: [by] });
+  await until(what, holds);
+}
+
+/** As an operator with Temporal's own tools; then what the janitor does. */
+async function endFromOutside(world: World, isHandingOver: (index: number) => boolean): Promise<void> {
+  const { doubles, members, group } = world;
+  await group.terminate('by hand');
+  doubles.inFinal = members.map((id, index) => ({ id, handingOver: isHandingOver(index) }));
+  await world.restart();
+}

@@ -38,6 +38,32 @@ export async function runFinal(group: Group): Promise<boolean> {
   return true;
 }
 
+/**
+ * What a group does first whose former run was ended from outside in the middle of a final migration: members that stand
+ * and wait for its orders go back to their source, or all go forward once one of them was handed over.
+ */
+export async function settleFinal(group: Group): Promise<void> {
+  const { inFinal = [] } = group.facts ?? {};
+  if (inFinal.length === 0) return;
+  begin(group);
+  for (const { id } of inFinal) group.reached.set(id, 'ordered');
+  const ids = inFinal.map(({ id }) => id);
+  group.handingOver = inFinal.some(({ handingOver }) => handingOver);
+  if (group.handingOver) {
+    for (const { id, handingOver } of inFinal) if (handingOver) group.reached.set(id, 'built');
+    const rest = inFinal.filter(({ handingOver }) => !handingOver).map(({ id }) => id);
+    await order(group, rest, 'hand-over');
+    await condition(() => rest.every((id) => isPast(group, id, 'built') || hasEnded(group, id)));
+    await powerOnAll(group, ids);
+  } else {
+    group.lastTrouble = returned('the workflow of the group was ended from outside');
+    await note(group, 'every member to be back at its source');
+    await returnAll(group, ids);
+  }
+  group.handingOver = false;
+  group.finalUnderWay = false;
+}
+
 function begin(group: Group): void {
   group.finals += 1;
   group.finalUnderWay = true;

@@ -2,7 +2,7 @@
  * What a group's workflow knows of its members, and how it hears from and speaks to them. It decides nothing
  * about the order of a final migration.
  */
-import { ParentClosePolicy, startChild } from '@temporalio/workflow';
+import { ParentClosePolicy, WorkflowIdReusePolicy, startChild, workflowInfo } from '@temporalio/workflow';
 import type { GroupFacts } from '../../contracts/activities.ts';
 import type { FinalOrder, GroupMigrationInput, MemberReport, OperatorCommand } from '../../contracts/workflows.ts';
 import {
@@ -58,7 +58,7 @@ export function openGroup(input: GroupMigrationInput): Group {
     standing: new Set(carry?.standing),
     reached: new Map(),
     troubles: new Map(),
-    finals: carry?.finals ?? 0,
+    finals: carry?.finals ?? (input.restarted === true ? laterThanAll() : 0),
     admitted: carry?.admitted ?? false,
     paused: carry?.paused ?? false,
     finalRequested: null,
@@ -69,6 +69,11 @@ export function openGroup(input: GroupMigrationInput): Group {
     noted: '',
     labelled: '',
   };
+}
+
+/** Whatever number the former run's last final had: nobody starts one every second. */
+function laterThanAll(): number {
+  return Math.floor(workflowInfo().runStartTime.getTime() / 1000);
 }
 
 export function viewOf(group: Group): GroupView {
@@ -125,12 +130,15 @@ export async function order(
 /** The member outlives this workflow; its end comes by signal, and by its result in case nobody sent one. */
 export async function startMember(group: Group, vmMigrationId: string): Promise<void> {
   group.started.add(vmMigrationId);
+  const before = group.members.get(vmMigrationId);
   setStatus(group, vmMigrationId, 'Initializing');
   try {
     const child = await startChild(vmMigration, {
       workflowId: vmMigrationId,
       args: [{ vmMigrationId, parentWorkflowId: group.input.migrationId, inGroup: true }],
       parentClosePolicy: ParentClosePolicy.ABANDON,
+      // One that was ended from outside is the janitor's business: it would begin from nothing here.
+      workflowIdReusePolicy: WorkflowIdReusePolicy.REJECT_DUPLICATE,
       staticSummary: `Migration of one VM in a group, ${vmMigrationId}`,
     });
     void child.result().then(
@@ -138,7 +146,9 @@ export async function startMember(group: Group, vmMigrationId: string): Promise<
       () => hear(group, { vmMigrationId, news: { what: 'ended', status: 'Failed' } }),
     );
   } catch (error) {
-    // Started by an earlier run of this group: it reports here all the same.
+    // It was started before, by an earlier run of this group: it stands where the records say, and reports here.
     if (!isAlreadyStarted(error)) throw error;
+    const status = group.members.get(vmMigrationId)?.status;
+    if (before !== undefined && status === 'Initializing') group.members.set(vmMigrationId, before);
   }
 }

@@ -18,7 +18,7 @@ import { admissionWorkflowId, migGroup, recordsOptions } from '../../temporal/in
 import { countEnds, endAsTerminated } from '../members.ts';
 import { claimTokens, releaseTokens } from '../messages.ts';
 import { tell } from '../tell.ts';
-import { runFinal } from './final.ts';
+import { runFinal, settleFinal } from './final.ts';
 import { openGroup, startMember, viewOf, type Group } from './group.ts';
 import { registerHandlers } from './handlers.ts';
 import { note } from './note.ts';
@@ -30,7 +30,9 @@ export async function groupMigration(input: GroupMigrationInput): Promise<Migrat
   registerHandlers(group);
   upsertSearchAttributes([{ key: migGroup, value: input.migrationId }]);
   await readFacts(group);
+  for (const id of group.facts?.failed ?? []) group.standing.add(id);
   await waitForAdmission(group);
+  if (input.restarted === true) await settleFinal(group);
   for (;;) {
     // Taken before the work: what comes while it is done is work for the next round.
     const seen = fingerprint(group);

@@ -1,6 +1,7 @@
 /** Says how a group stands: records for people, search attributes and current details for operators. */
 import { setCurrentDetails, upsertSearchAttributes, proxyLocalActivities } from '@temporalio/workflow';
 import type { RecordsActivities } from '../../contracts/activities.ts';
+import type { GroupView } from '../../core/index.ts';
 import { migNeedsOperator, migPhase, migWaitsFor, recordsOptions } from '../../temporal/index.ts';
 import { viewOf, type Group } from './group.ts';
 
@@ -21,14 +22,21 @@ export async function note(group: Group, waits: string | null): Promise<void> {
   group.noted = text;
 }
 
+/** Labels are never encrypted, so no member is named in them. */
+function withoutNames(waitingFor: string | null, view: GroupView): string | null {
+  if (waitingFor === null || waitingFor !== view.waitingFor) return waitingFor;
+  return view.undecided.length > 0 ? 'a decision about a member' : 'its members';
+}
+
 function show(group: Group, waitingFor: string | null): void {
   const view = viewOf(group);
   const needsOperator = view.undecided.length > 0 || view.waitingFor === null;
-  const labels = JSON.stringify([view.status, waitingFor, needsOperator]);
+  const waitsFor = withoutNames(waitingFor, view);
+  const labels = JSON.stringify([view.status, waitsFor, needsOperator]);
   if (labels !== group.labelled) {
     upsertSearchAttributes([
       { key: migPhase, value: view.status },
-      { key: migWaitsFor, value: waitingFor?.slice(0, 200) ?? null },
+      { key: migWaitsFor, value: waitsFor },
       { key: migNeedsOperator, value: needsOperator },
     ]);
     group.labelled = labels;

@@ -50,6 +50,8 @@ export async function orderToPowerOn(run: Run): Promise<FinalOrder> {
   const { order } = run;
   if (order === null) throw new TypeError('No order of the group');
   await report(run, { what: 'built', finalId: order.finalId });
+  // A group that was started anew does not wait for the report.
+  if (order.order === 'power-on' || order.order === 'stay-off') return order;
   return nextOrder(run, order, 'its turn in the power-on order');
 }
 
@@ -82,6 +84,8 @@ async function goBack(run: Run, finalId: number, token: number | undefined): Pro
   await enter(run, 'shutDownGuest', { waitingFor: 'the source VM to run again' });
   if (token !== undefined) await tireless.unfreezeReplication({ ...run.ref, token });
   await tireless.restoreSourcePower(run.ref);
+  // Of a group that was started anew, the order to return is of a later final than the one that it ends.
+  const ended = run.order?.finalId ?? finalId;
   run.order = null;
-  await report(run, { what: 'returned', finalId });
+  await report(run, { what: 'returned', finalId: ended });
 }

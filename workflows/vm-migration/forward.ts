@@ -73,16 +73,16 @@ async function waitForGuest(run: Run, waitFor: PowerOnWait): Promise<boolean> {
   }
 }
 
-async function persist(run: Run, work: () => Promise<void>, except: readonly ErrorCode[] = []): Promise<void> {
+/** Tries until it works, and says why it does not. */
+export async function persist<T>(run: Run, work: () => Promise<T>, except: readonly ErrorCode[] = []): Promise<T> {
   let waitSeconds: number = limits.forwardRetrySecondsMin;
   for (;;) {
     try {
-      await work();
-      return;
+      return await work();
     } catch (error) {
       if (hasFailureCode(error, ...except)) throw error;
       const reason = noteOf(error);
-      await enter(run, run.step, { reason, waitingFor: `another try: ${reason.message}`, needsOperator: true });
+      await enter(run, run.step, { reason, waitingFor: 'another try', needsOperator: true });
       await sleep(waitSeconds * 1000);
       waitSeconds = Math.min(waitSeconds * 2, limits.forwardRetrySecondsMax);
     }

@@ -8,9 +8,9 @@ import type { VmMigrationInput, VmMigrationResult } from '../../contracts/workfl
 import { refusal } from '../../temporal/index.ts';
 import { giveBack, waitForAdmission } from './admission.ts';
 import { endEarly, endStatusOf, holdFailed } from './failure.ts';
-import { goForward, handOver } from './forward.ts';
+import { goForward, handOver, persist } from './forward.ts';
 import { registerHandlers } from './handlers.ts';
-import { records } from './proxies.ts';
+import { records, tireless } from './proxies.ts';
 import { replicateUntilFrozen } from './replicate.ts';
 import { report } from './report.ts';
 import { cancellable, enter, enterStep, holdWhilePaused, label, startRun, type Run } from './run.ts';
@@ -21,7 +21,7 @@ export async function vmMigration(input: VmMigrationInput): Promise<VmMigrationR
   registerHandlers(run);
   try {
     await begin(run);
-    if (input.orphan !== undefined) return await CancellationScope.nonCancellable(() => carryOn(run, input.orphan));
+    if (input.orphan === true) return await CancellationScope.nonCancellable(() => carryOn(run));
     while (!(await reachDestination(run))) {
       // Failed, and a person wants it to go on.
     }
@@ -33,15 +33,32 @@ export async function vmMigration(input: VmMigrationInput): Promise<VmMigrationR
   }
 }
 
-/** Its former run was ended from outside. What was handed over is finished; everything else is undone. */
-async function carryOn(run: Run, orphan: VmMigrationInput['orphan']): Promise<VmMigrationResult> {
-  if (orphan?.handedOver !== true) {
-    run.reached = orphan?.reached ?? 'replicate';
-    return endEarly(run, refusal('WORKFLOW_ENDED', 'The workflow of this migration was ended from outside'));
-  }
+/**
+ * Its former run was ended from outside. What was handed over is finished; everything else is undone. Only the records and
+ * the source itself are believed: whoever found the orphan may have looked a moment too early.
+ */
+async function carryOn(run: Run): Promise<VmMigrationResult> {
+  const { standing } = await records.readVmMigration(run.ref);
+  if (standing.ended !== null) return { status: standing.ended };
+  run.step = standing.step;
+  run.reached = standing.step;
+  // Nobody may terminate it until it is known who owns the disks.
   run.handingOver = true;
-  await complete(run);
-  return { status: 'Completed' };
+  const owner = standing.handedOver ? 'destination' : await ownerOf(run);
+  if (owner === 'destination') {
+    await complete(run);
+    return { status: 'Completed' };
+  }
+  run.handingOver = false;
+  return endEarly(run, refusal('WORKFLOW_ENDED', 'The workflow of this migration was ended from outside'));
+}
+
+/** Before its first freeze a source cannot have given its disks away. */
+async function ownerOf(run: Run): Promise<'source' | 'destination'> {
+  const preparing = preparingSteps.findIndex(({ step }) => step === run.reached);
+  const freezing = preparingSteps.findIndex(({ step }) => step === 'freeze');
+  const isBefore = run.reached === 'queued' || (preparing !== -1 && preparing < freezing - 1);
+  return isBefore ? 'source' : persist(run, () => tireless.settleOwner(run.ref));
 }
 
 async function begin(run: Run): Promise<void> {

@@ -162,7 +162,7 @@ export function label(facts: VmMigrationFacts): void {
   upsertSearchAttributes([
     { key: migSite, value: facts.sourceSiteId },
     { key: migGroup, value: facts.migrationId },
-    { key: migVm, value: facts.vmName },
+    { key: migVm, value: facts.vmInstanceUuid },
   ]);
 }
 
