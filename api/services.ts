@@ -13,6 +13,18 @@ export interface InstallationIdentity {
   readonly receiptFingerprint: string;
 }
 
+/** What may be known of a key that workflow payloads are encrypted with. */
+export interface PayloadKeyFacts {
+  readonly id: string;
+  readonly createdAt: string | null;
+}
+
+/** Newest first. `rotate` is called by one request at a time. */
+export interface PayloadKeyStore {
+  list(): Promise<readonly PayloadKeyFacts[]>;
+  rotate(): Promise<PayloadKeyFacts>;
+}
+
 export interface Services {
   readonly database: Database;
   readonly sealingKey: SealingKey;
@@ -20,6 +32,7 @@ export interface Services {
   readonly presence: Presence;
   readonly sites: SiteConnector;
   readonly workflows: WorkflowGateway;
+  readonly payloadKeys: PayloadKeyStore;
   readonly events: EventHub;
   /** Key of the digests that are kept of requests; a plain hash of a body with a password could be guessed. */
   readonly requestDigestKey: Uint8Array;

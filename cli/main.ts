@@ -3,7 +3,9 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { addAlarmCommands } from './commands/alarms.ts';
 import { addInstallationCommands } from './commands/installation.ts';
+import { addKeyCommands } from './commands/keys.ts';
 import { addMigrationCommands } from './commands/migrations.ts';
 import { addObserveCommands } from './commands/observe.ts';
 import { addProcessCommands } from './commands/processes.ts';
@@ -43,6 +45,8 @@ addSiteCommands(program);
 addClusterCommands(program);
 addMigrationCommands(program);
 addObserveCommands(program);
+addAlarmCommands(program);
 addTokenCommands(program);
+addKeyCommands(program);
 
 await program.parseAsync();

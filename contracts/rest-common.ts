@@ -16,6 +16,7 @@ export const siteId = idOf('site', 'a site');
 export const migrationId = idOf('mig', 'a migration');
 export const vmMigrationId = idOf('vmm', 'one VM’s migration');
 export const diskId = idOf('disk', 'a disk of a migration');
+export const alarmId = idOf('alarm', 'an alarm');
 export const tokenId = idOf('tok', 'an API token');
 
 /** A vSphere object within one site. Two vCenters share morefs, so it never stands without the site beside it. */

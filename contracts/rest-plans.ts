@@ -1,7 +1,7 @@
 // REST shapes of what a user plans for a migration: when its final begins, what it must keep to, in which order VMs stop
 // and start, and what may be changed in a queue that runs. The meaning of the words is core's business.
 import { z } from 'zod';
-import { limits, powerOnWaits } from '../core/index.ts';
+import { limits, powerOnWaits, riskCodes } from '../core/index.ts';
 import { moref, siteId, timestamp, vmMigrationId } from './rest-common.ts';
 
 export const finalPolicyRequest = z
@@ -130,7 +130,7 @@ export const projection = z
 
 export const risk = z
   .object({
-    code: z.enum(['DURATION_AT_RISK', 'DOWNTIME_AT_RISK']),
+    code: z.enum(riskCodes),
     message: z.string(),
     help: z.array(z.string()).describe('What could help'),
   })

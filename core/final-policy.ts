@@ -31,6 +31,8 @@ export type FinalDecision =
       readonly againInMs: number | null;
       /** A person has to decide. */
       readonly needsOperator: boolean;
+      /** Why, where that has a name of its own. */
+      readonly code?: 'WINDOW_PASSED';
     };
 
 /** How long to wait for another projection. */
@@ -68,13 +70,26 @@ function decideWindow(windows: readonly FinalWindow[], stopMs: number, nowMs: nu
   }
   const [open] = ahead;
   if (open !== undefined) return later('the stop to fit into what is left of the window', projectionEveryMs);
-  return person('another window, or the final migration to be started: the last window has passed');
+  const waitingFor = 'another window, or the final migration to be started: the last window has passed';
+  return { ...person(waitingFor), code: 'WINDOW_PASSED' };
 }
 
-function later(waitingFor: string, againInMs: number): FinalDecision {
+/** From a time to the first moment at which a stop of this length fits a window: 0 without windows, null for never. */
+export function windowWaitSeconds({ mode, windows }: FinalPolicy, stopMs: number, fromMs: number): number | null {
+  if (mode !== 'window') return 0;
+  const begins = windows
+    .map(({ from, until }) => ({ beginMs: Math.max(Date.parse(from), fromMs), untilMs: Date.parse(until) }))
+    .filter(({ beginMs, untilMs }) => beginMs + stopMs <= untilMs)
+    .map(({ beginMs }) => beginMs);
+  return begins.length === 0 ? null : (Math.min(...begins) - fromMs) / 1000;
+}
+
+type NotYet = Extract<FinalDecision, { readonly begin: false }>;
+
+function later(waitingFor: string, againInMs: number): NotYet {
   return { begin: false, waitingFor, againInMs, needsOperator: false };
 }
 
-function person(waitingFor: string): FinalDecision {
+function person(waitingFor: string): NotYet {
   return { begin: false, waitingFor, againInMs: null, needsOperator: true };
 }

@@ -2,7 +2,20 @@
  * Ids of everything that is ours: a prefix that says what it is, then a UUIDv7, so that ids sort by
  * time. Clock and randomness are given by the caller; this file has neither.
  */
-export const idPrefixes = ['site', 'cl', 'agent', 'mig', 'vmm', 'disk', 'own', 'rcpt', 'aud', 'tok', 'ins'] as const;
+export const idPrefixes = [
+  'site',
+  'cl',
+  'agent',
+  'mig',
+  'vmm',
+  'disk',
+  'own',
+  'rcpt',
+  'aud',
+  'tok',
+  'ins',
+  'alarm',
+] as const;
 export type IdPrefix = (typeof idPrefixes)[number];
 
 /** Makes `prefix_uuidv7` from 16 random bytes and a time in milliseconds. */

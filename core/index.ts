@@ -3,6 +3,7 @@
  * clock, no randomness, no imports from outside this folder. Start reading at `states.ts`.
  */
 export * from './admission.ts';
+export * from './alarms.ts';
 export * from './assert-never.ts';
 export * from './dials.ts';
 export * from './eligibility.ts';
@@ -11,6 +12,7 @@ export * from './final-policy.ts';
 export * from './group.ts';
 export * from './ids.ts';
 export * from './limits.ts';
+export * from './objectives.ts';
 export * from './projection.ts';
 export * from './queue.ts';
 export * from './records.ts';

@@ -55,8 +55,14 @@ export const limits = {
   admissionNoteSeconds: 5,
   /** How often claimants are looked at: who died without giving back is found after at most this time. */
   admissionReconcileSeconds: 600,
+  /** An objective must be missed for so long before people are called: the first projections waver. */
+  alarmRaiseSeconds: 15,
+  /** And met again for so long, by `alarmMargin`, before the alarm ends: one that comes and goes is not believed. */
+  alarmClearSeconds: 60,
+  /** Share of an objective that must be to spare. */
+  alarmMargin: 0.1,
   /** How often the janitor looks for what nobody carries on. */
-  janitorSeconds: 600,
+  janitorSeconds: 300,
   /** A workflow begins with an empty history from here on, at its next safe point; the server suggests 4,096. */
   historyEventsMax: 500,
   /** The same for the admission workflow, which hears of every migration: renewing it costs one more run. */

@@ -80,69 +80,6 @@ export function totalOf(parts: DowntimeParts): number {
   return seconds.reduce((sum, part) => sum + part, 0);
 }
 
-/** An objective that will not be met as things are, and what could help. */
-export interface Risk {
-  readonly code: 'DURATION_AT_RISK' | 'DOWNTIME_AT_RISK';
-  readonly message: string;
-  readonly help: readonly string[];
-}
-
-/** What each limit of the replication leaves as a remedy. */
-const helpByLimit: Readonly<Record<string, string>> = {
-  'rate-limit': 'Raise the replication rate or the absolute limit.',
-  'guest-yield': 'Raise the replication rate: background replication yields to the guest now.',
-  network: 'The link is full: give it more bandwidth, or migrate fewer VMs at once.',
-  window: 'The way is long: let more VMs share it, one alone cannot fill it.',
-  'source-disk': 'The source disk is the limit: migrate at a quieter time.',
-  'destination-disk': 'The destination datastore is the limit: choose a faster one or fewer VMs at once.',
-};
-
-export interface RiskFacts {
-  readonly objectives: Objectives;
-  readonly projection: Projection;
-  /** Since the migration began. */
-  readonly elapsedSeconds: number;
-  readonly limitedBy: string | null;
-  readonly writeThrottling: number;
-}
-
-/** Which objectives are at risk, judged by P90 and the projected stop. */
-export function risksOf(facts: RiskFacts): readonly Risk[] {
-  const { objectives, projection, elapsedSeconds } = facts;
-  const help = helpByLimit[facts.limitedBy ?? ''];
-  const throttle = facts.writeThrottling === 0 ? ['Turn on write throttling, so that less is written meanwhile.'] : [];
-  const risks: Risk[] = [];
-  const { targetDurationSeconds: target, downtimeSecondsMax: downtimeMax } = objectives;
-  const { p90Seconds } = projection.ready;
-  const expected = p90Seconds === null ? null : elapsedSeconds + p90Seconds + (projection.downtimeSeconds ?? 0);
-  if (target !== null && (expected === null ? elapsedSeconds > target / 2 : expected > target)) {
-    const when = expected === null ? 'when it ends cannot be foreseen' : `it needs ${Math.ceil(expected)} s`;
-    const message = `The target duration of ${target} s is at risk: ${when}`;
-    risks.push({ code: 'DURATION_AT_RISK', message, help: [...(help === undefined ? [] : [help]), ...throttle] });
-  }
-  const downtime = projection.downtimeSeconds;
-  if (downtimeMax !== null && downtime !== null && downtime > downtimeMax) {
-    const message = `The stop would take ${Math.ceil(downtime)} s; at most ${downtimeMax} s are allowed`;
-    risks.push({ code: 'DOWNTIME_AT_RISK', message, help: [...throttle, ...longest(projection.downtimeParts)] });
-  }
-  return risks;
-}
-
-const helpByPart: Readonly<Record<keyof DowntimeParts, string>> = {
-  shutDownSeconds: 'The guest’s own shut-down is the longest part: stop its applications before.',
-  drainSeconds: 'Sending the rest is the longest part: begin when the guest writes less.',
-  compareSeconds: 'Comparing is the longest part: it shrinks with what the guest writes.',
-  handOverSeconds: 'The hand-over is the longest part: look at the link’s round trip time.',
-  buildSeconds: 'Building the VM is the longest part: look at the load of the destination vCenter.',
-  powerOnSeconds: 'Starting the guest is the longest part: give it more resources at the destination.',
-};
-
-function longest(parts: DowntimeParts | null): readonly string[] {
-  if (parts === null) return [];
-  const [first] = (Object.keys(helpByPart) as (keyof DowntimeParts)[]).sort((a, b) => parts[b] - parts[a]);
-  return first === undefined ? [] : [helpByPart[first]];
-}
-
 /** Nearest rank; null of nothing. */
 export function percentile(values: readonly number[], share: number): number | null {
   const sorted = [...values].sort((a, b) => a - b);

@@ -99,7 +99,8 @@ export const eventTypes = [
   'vm-migration.changed',
   'vm-migration.progress',
   'vm-migration.settings',
-  'vm-migration.objective',
+  'alarm.raised',
+  'alarm.cleared',
   'installation.part',
 ] as const;
 export type EventType = (typeof eventTypes)[number];

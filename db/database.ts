@@ -37,6 +37,14 @@ export function openDatabase(url: string): Database {
   };
 }
 
+/** Only one request at a time adds a key. */
+export const keyRotationLock = 72_707_371;
+
+/** Until the end of the transaction nobody else holds this lock. */
+export async function holdLock(db: Db, lock: number): Promise<void> {
+  await db.$executeRaw`SELECT pg_advisory_xact_lock(${lock})`;
+}
+
 /** Whether a unique index refused the row. */
 export function isUniqueViolation(error: unknown): boolean {
   return error instanceof Prisma.PrismaClientKnownRequestError && error.code === 'P2002';

@@ -5,7 +5,7 @@
 import type pg from 'pg';
 import type { EventType } from '../core/index.ts';
 import type { Event, Prisma } from '../generated/prisma/client.ts';
-import { json, type Db } from './database.ts';
+import { holdLock, json, type Db } from './database.ts';
 import { keepConnected, type KeptConnection } from './keep-connected.ts';
 
 export type { Event };
@@ -19,13 +19,15 @@ interface EventBody {
   readonly data: Readonly<Record<string, unknown>>;
 }
 
+export type NewEvent = EventBody & { readonly type: EventType };
+
 /** Ids become visible in their order when whoever takes one commits before the next is taken. */
 export const eventLock = 72_707_370;
 
 /** Call it last in a transaction: from here to the commit no other event can be written. */
 export async function recordEvent(db: Db, type: EventType, body: EventBody): Promise<void> {
   const { migrationId = null, vmMigrationId = null } = body;
-  await db.$executeRaw`SELECT pg_advisory_xact_lock(${eventLock})`;
+  await holdLock(db, eventLock);
   const event = await db.event.create({ data: { type, migrationId, vmMigrationId, data: json(body.data) } });
   await db.$executeRaw`SELECT pg_notify(${eventChannel}, ${event.id.toString()})`;
 }
@@ -41,10 +43,7 @@ WITH locked AS MATERIALIZED (
 SELECT pg_notify('${eventChannel}', told.id::text) FROM told`;
 
 /** The same for hot paths, in one round trip. */
-export async function recordEvents(
-  client: pg.ClientBase,
-  events: readonly (EventBody & { readonly type: EventType })[],
-): Promise<void> {
+export async function recordEvents(client: pg.ClientBase, events: readonly NewEvent[]): Promise<void> {
   await client.query({ name: 'write-events', text: writeEvents, values: [JSON.stringify(events)] });
 }
 

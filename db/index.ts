@@ -4,6 +4,7 @@
  * `prisma/schema.prisma`.
  */
 export * from './agents.ts';
+export * from './alarms.ts';
 export * from './audit.ts';
 export * from './clusters.ts';
 export * from './database.ts';

@@ -5,12 +5,12 @@ import {
   type Dials,
   type DowntimeHistory,
   type FinalPolicy,
+  type Judgement,
   type Objectives,
   type Projection,
-  type Risk,
 } from '../core/index.ts';
-import { json, type Db } from './database.ts';
-import { recordEvent } from './events.ts';
+import { keepObjectiveAlarms } from './alarms.ts';
+import { json, type Database, type Db } from './database.ts';
 import { findPausedSite } from './sites.ts';
 import { getVmMigration } from './vm-migrations.ts';
 
@@ -21,6 +21,7 @@ export interface Wishes {
   readonly paused: boolean;
   /** Name of a site of it that is paused: it stands still as well. */
   readonly pausedSite: string | null;
+  readonly replicationRate: number;
   readonly writeThrottling: number;
   readonly startedAt: Date | null;
 }
@@ -28,12 +29,14 @@ export interface Wishes {
 export async function readWishes(db: Db, id: string): Promise<Wishes> {
   const row = await getVmMigration(db, id);
   const { migration, paused, settings, startedAt } = row;
+  const dials = effectiveDials(settings as Dials | null, migration.settings as unknown as Dials);
   return {
     policy: migration.final as unknown as FinalPolicy,
     objectives: migration.objectives as unknown as Objectives,
     paused,
     pausedSite: await findPausedSite(db, [row.sourceSiteId, row.destinationSiteId]),
-    writeThrottling: effectiveDials(settings as Dials | null, migration.settings as unknown as Dials).writeThrottling,
+    replicationRate: dials.replicationRate,
+    writeThrottling: dials.writeThrottling,
     startedAt,
   };
 }
@@ -61,20 +64,19 @@ export async function downtimeHistory(db: Db): Promise<DowntimeHistory> {
   };
 }
 
-/** Keeps the projection; a risk that was not there before, and one that has gone, is told. */
+/** Keeps the projection and what it puts at risk; people are called when that lasts. */
 export async function keepOutlook(
-  db: Db,
+  database: Database,
   id: string,
-  outlook: { readonly projection: Projection; readonly risks: readonly Risk[] },
+  outlook: { readonly projection: Projection; readonly judgements: readonly Judgement[] },
+  now: Date,
 ): Promise<void> {
-  const before = await getVmMigration(db, id);
-  const known = new Set((before.risks as unknown as readonly Risk[]).map(({ code }) => code));
-  const now = new Set(outlook.risks.map(({ code }) => code));
-  const data = { projection: json(outlook.projection), risks: json(outlook.risks) };
-  await db.vmMigration.update({ where: { id }, data });
-  const { migrationId, vmName } = before;
-  const tell = (state: 'at-risk' | 'safe', risk: Pick<Risk, 'code'>) =>
-    recordEvent(db, 'vm-migration.objective', { migrationId, vmMigrationId: id, data: { vmName, state, ...risk } });
-  for (const risk of outlook.risks) if (!known.has(risk.code)) await tell('at-risk', risk);
-  for (const code of known) if (!now.has(code)) await tell('safe', { code });
+  const { projection, judgements } = outlook;
+  const risks = judgements.flatMap(({ risk }) => (risk === null ? [] : [risk]));
+  await database.transaction(async (db) => {
+    // The row is held from here on: two supervisors of one migration judge one after the other.
+    const data = { projection: json(projection), risks: json(risks) };
+    const { migrationId, vmName, endedAt } = await db.vmMigration.update({ where: { id }, data });
+    if (endedAt === null) await keepObjectiveAlarms(db, { id, migrationId, vmName }, judgements, now);
+  });
 }

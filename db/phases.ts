@@ -18,6 +18,7 @@ import {
 } from '../core/index.ts';
 import type { Database } from './database.ts';
 import { recordEvents } from './events.ts';
+import { followPhase } from './phase-alarms.ts';
 
 export interface PhaseChange {
   readonly step: Step;
@@ -129,11 +130,14 @@ async function write(client: pg.ClientBase, id: string, change: PhaseChange): Pr
   }
   const { migrationId, vmName, reason, waitingFor, pausedSite, moved, same } = written;
   const next = moved ? await refreshMigrationStatus(client, migrationId, now) : null;
-  if (same) return pausedSite;
+  const ended = step === 'ended' && isEnded(status);
+  const alarms = await followPhase(client, { id, migrationId, vmName, status, ended, failure: change.failure }, now);
+  if (same && alarms.length === 0) return pausedSite;
   const data = { vmName, step, state, status, reason, waitingFor };
   await recordEvents(client, [
     ...(next === null ? [] : [{ type: 'migration.changed', migrationId, data: { status: next } } as const]),
-    { type: 'vm-migration.changed', migrationId, vmMigrationId: id, data },
+    ...(same ? [] : [{ type: 'vm-migration.changed', migrationId, vmMigrationId: id, data } as const]),
+    ...alarms,
   ]);
   return pausedSite;
 }

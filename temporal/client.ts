@@ -3,7 +3,7 @@ import { Client, Connection, WorkflowUpdateFailedError } from '@temporalio/clien
 import { ApplicationFailure } from '@temporalio/common';
 import { MigrationError, isErrorCode } from '../core/index.ts';
 import { encryptingConverter } from './payload-codec.ts';
-import type { PayloadKeys } from './payload-keys.ts';
+import type { PayloadKeyring } from './payload-keys.ts';
 
 export interface WorkflowEngine {
   readonly client: Client;
@@ -11,7 +11,7 @@ export interface WorkflowEngine {
 }
 
 /** Throws WORKFLOW_ENGINE_UNAVAILABLE when nobody answers in time. */
-export async function connectWorkflowEngine(address: string, keys: PayloadKeys): Promise<WorkflowEngine> {
+export async function connectWorkflowEngine(address: string, keys: PayloadKeyring): Promise<WorkflowEngine> {
   try {
     const connection = await Connection.connect({ address, connectTimeout: '5 seconds' });
     const client = new Client({ connection, dataConverter: encryptingConverter(keys) });

@@ -9,7 +9,7 @@ import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import type { DataConverter, Payload, PayloadCodec } from '@temporalio/common';
 import { MigrationError } from '../core/index.ts';
-import type { PayloadKey, PayloadKeys } from './payload-keys.ts';
+import type { PayloadKey, PayloadKeyring } from './payload-keys.ts';
 
 export const encryptedEncoding = 'binary/encrypted';
 const algorithm = 'aes-256-gcm';
@@ -17,18 +17,20 @@ const nonceBytes = 12;
 const tagBytes = 16;
 const lengthBytes = 4;
 
-/** Opens with any of the keys, encrypts with the first. Throws PAYLOAD_KEY_UNKNOWN for one that is not there. */
-export function makePayloadCodec(keys: PayloadKeys): PayloadCodec {
-  const [newest] = keys;
-  if (newest === undefined) throw new MigrationError('PAYLOAD_KEYS_UNREADABLE');
+/** Opens with any of the keys, encrypts with the newest. Throws PAYLOAD_KEY_UNKNOWN for one that is not there. */
+export function makePayloadCodec(keys: PayloadKeyring): PayloadCodec {
   return {
-    encode: async (payloads) => payloads.map((payload) => encrypt(payload, newest)),
-    decode: async (payloads) => payloads.map((payload) => (isEncrypted(payload) ? decrypt(payload, keys) : payload)),
+    async encode(payloads) {
+      const newest = await keys.newest();
+      return payloads.map((payload) => encrypt(payload, newest));
+    },
+    decode: (payloads) =>
+      Promise.all(payloads.map((payload) => (isEncrypted(payload) ? decrypt(payload, keys) : payload))),
   };
 }
 
 /** For clients and workers: payloads are encrypted, and so are messages and stacks of failures. */
-export function encryptingConverter(keys: PayloadKeys): DataConverter {
+export function encryptingConverter(keys: PayloadKeyring): DataConverter {
   const source = fileURLToPath(new URL('./failure-converter.ts', import.meta.url));
   const failureConverterPath = import.meta.url.endsWith('.ts') ? source : source.replace(/ts$/, 'js');
   return { payloadCodecs: [makePayloadCodec(keys)], failureConverterPath };
@@ -41,9 +43,9 @@ function encrypt(payload: Payload, { id, key }: PayloadKey): Payload {
   return { metadata: { encoding: Buffer.from(encryptedEncoding), 'key-id': Buffer.from(id) }, data: sealed };
 }
 
-function decrypt({ metadata, data }: Payload, keys: PayloadKeys): Payload {
+async function decrypt({ metadata, data }: Payload, keys: PayloadKeyring): Promise<Payload> {
   const id = text(metadata?.['key-id']);
-  const key = keys.find((candidate) => candidate.id === id)?.key;
+  const key = (await keys.find(id))?.key;
   if (key === undefined || !data) throw new MigrationError('PAYLOAD_KEY_UNKNOWN', `There is no payload key ${id}`);
   const sealed = Buffer.from(data);
   const decipher = createDecipheriv(algorithm, key, sealed.subarray(0, nonceBytes));

@@ -3,17 +3,32 @@
  * used for what is written now; the others still open what was written before. It must never be logged or sent.
  */
 import { createHmac, randomBytes } from 'node:crypto';
-import { chmod, link, mkdir, open, readFile, rename, unlink } from 'node:fs/promises';
+import { chmod, link, mkdir, open, readFile, rename, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { MigrationError } from '../core/index.ts';
 
 export interface PayloadKey {
   readonly id: string;
   readonly key: Buffer;
+  /** ISO 8601; null where it was not noted yet. */
+  readonly createdAt: string | null;
 }
 
 /** Newest first. */
 export type PayloadKeys = readonly PayloadKey[];
+
+/** The keys of a running process. They may become more while it runs. */
+export interface PayloadKeyring {
+  /** The one to encrypt with; at most `followMs` behind the file. */
+  newest(): Promise<PayloadKey>;
+  /** One to decrypt with; undefined only when the file does not have it now. */
+  find(id: string): Promise<PayloadKey | undefined>;
+  /** As they were read last. */
+  readonly all: PayloadKeys;
+}
+
+/** A new key is used by every process after at most this time; what was written with it can be read at once. */
+const followMs = 2000;
 
 const keyBytes = 32;
 const idBytes = 6;
@@ -34,14 +49,59 @@ export async function openPayloadKeys(file: string): Promise<PayloadKeys> {
   return readKeys(file);
 }
 
-/** Adds a key that is used from the next start of each process on. Returns its id. */
-export async function rotatePayloadKeys(file: string): Promise<string> {
+/** Keys that stay as they are. */
+export function fixedKeyring(all: PayloadKeys): PayloadKeyring {
+  const [newest] = all;
+  if (newest === undefined) throw new MigrationError('PAYLOAD_KEYS_UNREADABLE');
+  return { all, newest: async () => newest, find: async (id) => all.find((key) => key.id === id) };
+}
+
+/** Follows the file, so that a rotation needs no restart. The first process of an installation makes a key. */
+export async function openKeyring(file: string): Promise<PayloadKeyring> {
+  let ring = fixedKeyring(await openPayloadKeys(file));
+  let seen = await versionOf(file);
+  let lookedAtMs = Date.now();
+  async function look(): Promise<void> {
+    lookedAtMs = Date.now();
+    const version = await versionOf(file);
+    if (version === seen) return;
+    ring = fixedKeyring(await readKeys(file));
+    seen = version;
+  }
+  return {
+    get all() {
+      return ring.all;
+    },
+    async newest() {
+      // A file that is gone takes no key away from those who have read it: they go on, the next start says what is wrong.
+      if (Date.now() - lookedAtMs >= followMs) await look().catch(() => undefined);
+      return ring.newest();
+    },
+    async find(id) {
+      const known = await ring.find(id);
+      if (known !== undefined) return known;
+      await look().catch((error: unknown) => Promise.reject(unreadable(file, error)));
+      return ring.find(id);
+    },
+  };
+}
+
+async function versionOf(file: string): Promise<string> {
+  const { ino, mtimeNs } = await stat(file, { bigint: true });
+  return `${ino}/${mtimeNs}`;
+}
+
+/**
+ * Adds a key, which becomes the newest; no other is taken away. Returns it. Whoever calls it sees to it that nobody else
+ * does at the same time: one of two keys would be lost.
+ */
+export async function rotatePayloadKeys(file: string): Promise<PayloadKey> {
   const keys = await openPayloadKeys(file);
   const added = newKey();
   const temporary = `${file}.${added.id}`;
   await writeNew(temporary, [added, ...keys]);
   await rename(temporary, file);
-  return added.id;
+  return added;
 }
 
 /** The part of the codec server's address that cannot be guessed. It stays when keys are rotated. */
@@ -51,16 +111,23 @@ export function codecSecret(keys: PayloadKeys): string {
   return createHmac('sha256', oldest.key).update('landfall codec server v1').digest('hex');
 }
 
+interface KeptKey {
+  readonly id: string;
+  readonly key: string;
+  readonly createdAt?: string | null;
+}
+
 async function readKeys(file: string): Promise<PayloadKeys> {
   const text = await readFile(file, 'utf8');
-  const kept = JSON.parse(text) as readonly { readonly id: string; readonly key: string }[];
-  const keys = kept.map(({ id, key }) => ({ id, key: Buffer.from(key, 'base64') }));
+  const kept = JSON.parse(text) as readonly KeptKey[];
+  const keys = kept.map(({ id, key, createdAt = null }) => ({ id, key: Buffer.from(key, 'base64'), createdAt }));
   if (keys.length === 0 || keys.some(({ key }) => key.length !== keyBytes)) throw new TypeError('no keys in it');
   return keys;
 }
 
 function newKey(): PayloadKey {
-  return { id: randomBytes(idBytes).toString('hex'), key: randomBytes(keyBytes) };
+  const createdAt = new Date().toISOString();
+  return { id: randomBytes(idBytes).toString('hex'), key: randomBytes(keyBytes), createdAt };
 }
 
 /** Two processes may start at once: one of them wins, both use its key. */
@@ -79,7 +146,8 @@ async function writeOnce(file: string, keys: PayloadKeys): Promise<void> {
 async function writeNew(file: string, keys: PayloadKeys): Promise<void> {
   const handle = await open(file, 'wx', 0o600);
   try {
-    await handle.writeFile(JSON.stringify(keys.map(({ id, key }) => ({ id, key: key.toString('base64') }))));
+    const kept: KeptKey[] = keys.map(({ key, ...rest }) => ({ ...rest, key: key.toString('base64') }));
+    await handle.writeFile(JSON.stringify(kept));
     await handle.sync();
   } finally {
     await handle.close();

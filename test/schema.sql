@@ -17,6 +17,17 @@ agent.spki_sha256 text
 agent.state text not null
 agent.version text
 agent.vm_migration_id text
+alarm.breached_since timestamp(3) with time zone not null
+alarm.cleared_at timestamp(3) with time zone
+alarm.code text not null
+alarm.fits_since timestamp(3) with time zone
+alarm.help jsonb not null
+alarm.id text not null
+alarm.kind text not null
+alarm.message text not null
+alarm.migration_id text not null
+alarm.raised_at timestamp(3) with time zone
+alarm.vm_migration_id text not null
 api_token.created_at timestamp(3) with time zone not null default CURRENT_TIMESTAMP
 api_token.expires_at timestamp(3) with time zone
 api_token.id text not null
@@ -185,6 +196,8 @@ vm_migration.warnings jsonb not null default '[]'::jsonb
 -- Constraints
 agent.agent_pkey: PRIMARY KEY (id)
 agent.agent_site_id_fkey: FOREIGN KEY (site_id) REFERENCES site(id) ON UPDATE CASCADE ON DELETE CASCADE
+alarm.alarm_pkey: PRIMARY KEY (id)
+alarm.alarm_vm_migration_id_fkey: FOREIGN KEY (vm_migration_id) REFERENCES vm_migration(id) ON UPDATE CASCADE ON DELETE CASCADE
 api_token.api_token_pkey: PRIMARY KEY (id)
 audit.audit_pkey: PRIMARY KEY (id)
 cluster.cluster_pkey: PRIMARY KEY (id)
@@ -210,6 +223,7 @@ vm_migration.vm_migration_pkey: PRIMARY KEY (id)
 
 -- Indexes
 CREATE INDEX agent_vm_migration_id_idx ON public.agent USING btree (vm_migration_id)
+CREATE INDEX alarm_cleared_at_idx ON public.alarm USING btree (cleared_at)
 CREATE INDEX audit_at_idx ON public.audit USING btree (at DESC)
 CREATE INDEX audit_target_id_idx ON public.audit USING btree (target_id)
 CREATE INDEX event_at_idx ON public.event USING btree (at)
@@ -222,6 +236,8 @@ CREATE INDEX vm_migration_source_site_id_vm_instance_uuid_idx ON public.vm_migra
 CREATE INDEX vm_migration_unannounced ON public.vm_migration USING btree (migration_id) WHERE (NOT announced)
 CREATE UNIQUE INDEX agent_pkey ON public.agent USING btree (id)
 CREATE UNIQUE INDEX agent_site_id_role_moref_key ON public.agent USING btree (site_id, role, moref)
+CREATE UNIQUE INDEX alarm_open_key ON public.alarm USING btree (vm_migration_id, kind, code) WHERE (cleared_at IS NULL)
+CREATE UNIQUE INDEX alarm_pkey ON public.alarm USING btree (id)
 CREATE UNIQUE INDEX api_token_pkey ON public.api_token USING btree (id)
 CREATE UNIQUE INDEX api_token_sha256_key ON public.api_token USING btree (sha256)
 CREATE UNIQUE INDEX audit_pkey ON public.audit USING btree (id)

@@ -2,6 +2,7 @@
 import { expect, it } from 'vitest';
 import { hasCode } from '../core/index.ts';
 import { isFault, VsphereFault } from './faults.ts';
+import { keepSecret } from './secrets.ts';
 
 it.each([
   ['InvalidLogin', 'VSPHERE_LOGIN_FAILED', 'needs-operator'],
@@ -28,4 +29,15 @@ it('is a member of our error family and of its fault’s families', () => {
   expect(isFault(new Error('FileLocked'), 'FileLocked')).toBe(false);
   expect(fault.safeMessage).toBe('CreateVM_Task: FileLocked');
   expect(fault.fault['file']).toBe('[ds] a');
+});
+
+it('never repeats the password of an open session, and shows its own words in no log', () => {
+  const forget = keepSecret('p&ss w0rd');
+  const reason = 'p&ss w0rd is wrong, so is cCZzcyB3MHJk';
+  const fault = new VsphereFault('Login', { _type: 'InvalidLogin', reason }, 'user:p%26ss%20w0rd');
+  expect(fault.safeMessage).toBe('Login: user:[password] ([password] is wrong, so is [password])');
+  expect(JSON.stringify({ ...fault })).not.toContain('p&ss');
+  expect(fault.fault['reason']).toBe(reason);
+  forget();
+  expect(new VsphereFault('Login', {}, 'p&ss w0rd').safeMessage).toContain('p&ss w0rd');
 });

@@ -4,6 +4,7 @@
  */
 import { MigrationError, type ErrorCode } from '../core/index.ts';
 import { isFaultOf } from './schema.ts';
+import { withoutSecrets } from './secrets.ts';
 
 /** The detail of a fault as vCenter sent it; `_type` names it. */
 export interface FaultDetail {
@@ -15,13 +16,19 @@ export interface FaultDetail {
 export class VsphereFault extends MigrationError {
   /** The fault's type name, for example `FileLocked`. */
   readonly faultType: string;
-  readonly fault: FaultDetail;
+  /** Really private: its fields hold the server's own words, which no log may write out. */
+  readonly #fault: FaultDetail;
 
   constructor(what: string, fault: FaultDetail, message: string) {
     const faultType = fault._type ?? 'MethodFault';
-    super(codeOf(faultType), `${what}: ${describe(faultType, fault, message)}`, { details: { faultType } });
+    const text = withoutSecrets(`${what}: ${describe(faultType, fault, message)}`);
+    super(codeOf(faultType), text, { details: { faultType } });
     this.faultType = faultType;
-    this.fault = fault;
+    this.#fault = fault;
+  }
+
+  get fault(): FaultDetail {
+    return this.#fault;
   }
 }
 

@@ -3,6 +3,7 @@
  */
 import { isFault } from './faults.ts';
 import type { MoRef } from './schema.ts';
+import { withoutSecrets } from './secrets.ts';
 import type { VsphereSession } from './session.ts';
 import { runTask, type TaskOptions } from './tasks.ts';
 
@@ -74,7 +75,7 @@ export async function filterIssues(
       issue.map(({ fault, localizedMessage }) => ({
         host,
         faultType: fault._type ?? '',
-        message: localizedMessage ?? fault._type ?? '',
+        message: withoutSecrets(localizedMessage ?? fault._type ?? ''),
       })),
     );
   } catch (error) {

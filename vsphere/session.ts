@@ -7,6 +7,7 @@ import type { Caller, CallOptions, ManagerName } from './call.ts';
 import { negotiate } from './endpoint.ts';
 import { isFault } from './faults.ts';
 import { methodSchema, type MoRef } from './schema.ts';
+import { keepSecret } from './secrets.ts';
 import { exchange } from './soap.ts';
 import { isDroppedConnection, openTransport, type Transport } from './transport.ts';
 import type { AboutInfo, Methods, PbmServiceInstanceContent, ServiceContent } from './types.gen.ts';
@@ -49,12 +50,14 @@ const noCookie = '';
 export async function connect(login: VcenterLogin, signal?: AbortSignal): Promise<VsphereSession> {
   if (!login.thumbprintSha256) throw new MigrationError('VSPHERE_CERTIFICATE_MISMATCH', 'No thumbprint is pinned');
   const transport = openTransport(login.address, login.thumbprintSha256);
+  const forgetSecret = keepSecret(login.password);
   try {
     const { content, apiVersion } = await negotiate(transport, signal);
-    const session = new LoggedInSession(transport, login, content, apiVersion);
+    const session = new LoggedInSession(transport, login, content, apiVersion, forgetSecret);
     await session.logIn(signal);
     return session;
   } catch (error) {
+    forgetSecret();
     await transport.close();
     throw error;
   }
@@ -73,14 +76,22 @@ class LoggedInSession implements VsphereSession {
   private loginInFlight: Promise<void> | undefined;
   private policyContentRead: Promise<PbmServiceInstanceContent> | undefined;
   private closed = false;
+  private readonly forgetSecret: () => void;
 
-  constructor(transport: Transport, login: VcenterLogin, content: ServiceContent, apiVersion: string) {
+  constructor(
+    transport: Transport,
+    login: VcenterLogin,
+    content: ServiceContent,
+    apiVersion: string,
+    forgetSecret: () => void,
+  ) {
     this.address = login.address;
     this.about = content.about;
     this.content = content;
     this.apiVersion = apiVersion;
     this.transport = transport;
     this.#login = login;
+    this.forgetSecret = forgetSecret;
     this.watcher = createWatcher(this);
   }
 
@@ -142,6 +153,7 @@ class LoggedInSession implements VsphereSession {
     // A session that nobody ends expires by itself.
     await this.send('Logout', this.manager('sessionManager'), {}, farewell).catch(() => undefined);
     await this.transport.close();
+    this.forgetSecret();
   }
 
   /** The old cookie stays until there is a new one: calls that fail meanwhile see that they must wait for it. */

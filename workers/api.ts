@@ -29,7 +29,14 @@ import { ports } from '../core/index.ts';
 import { openAuthority, type Authority } from '../dataplane/client/index.ts';
 import { holdPresence, migrate, openDatabase, sealingKey } from '../db/index.ts';
 import { makePayloadCodec } from '../temporal/payload-codec.ts';
-import { codecSecret, openPayloadKeys, payloadKeysFile, type PayloadKeys } from '../temporal/payload-keys.ts';
+import {
+  codecSecret,
+  openKeyring,
+  openPayloadKeys,
+  payloadKeysFile,
+  rotatePayloadKeys,
+  type PayloadKeyring,
+} from '../temporal/payload-keys.ts';
 import { partsFileIn } from './embedded/parts-file.ts';
 import { placesFrom, type Places } from './places.ts';
 
@@ -42,9 +49,9 @@ async function main(): Promise<void> {
   const address = process.env['LANDFALL_API_ADDRESS'] ?? '127.0.0.1';
   const port = Number(process.env['LANDFALL_API_PORT'] ?? ports.api);
   const authority = await openAuthority(join(places.home, 'authority'));
-  const keys = await openPayloadKeys(payloadKeysFile(places.home));
+  const keys = await openKeyring(payloadKeysFile(places.home));
   const services = await openServices(places, authority, keys);
-  const codec = codecServer(makePayloadCodec(keys), codecSecret(keys), codecOrigins(process.env));
+  const codec = codecServer(makePayloadCodec(keys), codecSecret(keys.all), codecOrigins(process.env));
   const app = createApp(createRouteTable(services.version).routes, services, { codec });
   const server = await listen(app, await certificate(authority, address), address, port);
   const stops = [
@@ -86,7 +93,7 @@ async function listenForUi(codec: RequestHandler, port: string | undefined): Pro
   return () => void server.close();
 }
 
-async function openServices(places: Places, authority: Authority, keys: PayloadKeys): Promise<Services> {
+async function openServices(places: Places, authority: Authority, keys: PayloadKeyring): Promise<Services> {
   const databaseUrl = required('DATABASE_URL');
   const temporalAddress = required('TEMPORAL_ADDRESS');
   const { version } = JSON.parse(readFileSync(join(places.root, 'package.json'), 'utf8')) as { version: string };
@@ -99,6 +106,10 @@ async function openServices(places: Places, authority: Authority, keys: PayloadK
     presence: await holdPresence(databaseUrl),
     sites: createSiteConnector(database, seal),
     workflows: createTemporalGateway(temporalAddress, keys),
+    payloadKeys: {
+      list: () => openPayloadKeys(payloadKeysFile(places.home)),
+      rotate: () => rotatePayloadKeys(payloadKeysFile(places.home)),
+    },
     events: await openEventHub(database, databaseUrl, log),
     requestDigestKey: createHmac('sha256', authority.encryptionKey).update('landfall request digests v1').digest(),
     hostPackageFile: join(places.build, 'landfall-host.vib'),

@@ -17,7 +17,7 @@ import {
 import type { AllActivities } from '../contracts/activities.ts';
 import { controlTaskQueue } from '../temporal/index.ts';
 import { encryptingConverter } from '../temporal/payload-codec.ts';
-import { openPayloadKeys, payloadKeysFile } from '../temporal/payload-keys.ts';
+import { openKeyring, payloadKeysFile } from '../temporal/payload-keys.ts';
 
 const connectEveryMs = 1000;
 /** Long enough to let go of jobs and sessions, shorter than the supervisor's patience. */
@@ -33,7 +33,7 @@ export async function runWorker(activitiesOf: (services: Services) => AllActivit
   const address = requireEnvironment('TEMPORAL_ADDRESS');
   const settings = readSettings();
   const services = await openServices(settings);
-  const dataConverter = encryptingConverter(await openPayloadKeys(payloadKeysFile(settings.home)));
+  const dataConverter = encryptingConverter(await openKeyring(payloadKeysFile(settings.home)));
   const connection = await connectPatiently(address, log);
   try {
     const worker = await Worker.create({

@@ -4,9 +4,9 @@
  */
 import {
   decideFinal,
+  judgeObjectives,
   limits,
   projectDowntime,
-  risksOf,
   timeLeft,
   totalOf,
   type DowntimeHistory,
@@ -40,14 +40,17 @@ export function watchOutlook(services: Services, vmMigrationId: string): (status
     if (shrink.length > ratesMax) shrink.shift();
     const wishes = await readWishes(prisma, vmMigrationId);
     const projection = project(status, remaining, shrink, wishes, history);
-    const risks = risksOf({
+    const judgements = judgeObjectives({
       projection,
       objectives: wishes.objectives,
+      policy: wishes.policy,
+      nowMs,
       elapsedSeconds: (nowMs - (wishes.startedAt?.getTime() ?? nowMs)) / 1000,
       limitedBy: status.limitedBy ?? null,
+      replicationRate: wishes.replicationRate,
       writeThrottling: wishes.writeThrottling,
     });
-    await keepOutlook(prisma, vmMigrationId, { projection, risks });
+    await keepOutlook(services.database, vmMigrationId, { projection, judgements }, new Date(nowMs));
     const outlook = { wishes, decision: decideFinal(wishes.policy, wishes.objectives, projection, nowMs) };
     seen = { atMs: nowMs, remaining, outlook };
     return outlook;

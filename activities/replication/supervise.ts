@@ -6,11 +6,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ReplicationActivities, SuperviseResult, SuperviseUntil } from '../../contracts/activities.ts';
 import {
   MigrationError,
+  errorCodes,
   failureNote,
   hasCode,
   isRetryable,
   limits,
   siteToResume,
+  type ErrorCode,
   type FinalDecision,
   type Reason,
 } from '../../core/index.ts';
@@ -132,13 +134,13 @@ async function look(
   const { paused, pausedSite } = wishes;
   await pauseAsWanted(attachment, vmMigrationId, status, paused || pausedSite !== null);
   await reporter.say(status, pausedSite);
-  const waitingFor = pausedSite === null ? waitsFor(decision) : siteToResume(pausedSite);
-  if (until === 'final') await reporter.waitsFor(waitingFor);
-  return reached(status, until, waitingFor === null && !paused);
+  const onSite = pausedSite === null ? decision : untilResumed(pausedSite);
+  if (until === 'final') await reporter.waitsFor(onSite);
+  return reached(status, until, onSite.begin && !paused);
 }
 
-function waitsFor(decision: FinalDecision): string | null {
-  return decision.begin ? null : decision.waitingFor;
+function untilResumed(site: string): FinalDecision {
+  return { begin: false, waitingFor: siteToResume(site), againInMs: null, needsOperator: true };
 }
 
 /** The wish stands in the records; a source that was started anew is told again. */
@@ -185,7 +187,7 @@ function isPassing(error: unknown): boolean {
 interface Reporter {
   say(status: JobStatus, pausedSite: string | null): Promise<void>;
   /** What the final migration waits for. */
-  waitsFor(text: string | null): Promise<void>;
+  waitsFor(decision: FinalDecision): Promise<void>;
   /** Returns whether replication has to be called interrupted. */
   trouble(error: unknown): Promise<boolean>;
 }
@@ -215,10 +217,12 @@ function makeReporter(services: Services, { vmMigrationId, until }: SuperviseInp
       const paused = status.state === 'paused' && pausedSite !== null;
       await (paused ? write(sitePaused(pausedSite), siteToResume(pausedSite)) : write(reasonOf(status)));
     },
-    async waitsFor(text) {
-      if (text === waited) return;
-      await setPhase(services.database, vmMigrationId, { step: 'ready', waitingFor: text, onlyDuring: ['ready'] });
-      waited = text;
+    async waitsFor(decision) {
+      const waitingFor = decision.begin ? null : decision.waitingFor;
+      if (waitingFor === waited) return;
+      const reason = decision.begin || decision.code === undefined ? null : reasonNamed(decision.code);
+      await setPhase(services.database, vmMigrationId, { step: 'ready', waitingFor, reason, onlyDuring: ['ready'] });
+      waited = waitingFor;
     },
     async trouble(error) {
       troubles += 1;
@@ -232,6 +236,11 @@ function makeReporter(services: Services, { vmMigrationId, until }: SuperviseInp
 
 function sitePaused(name: string): Reason {
   return { code: 'SITE_PAUSED', message: `The site ${name} is paused`, since: new Date().toISOString() };
+}
+
+function reasonNamed(code: ErrorCode): Reason {
+  const { title, remedy } = errorCodes[code];
+  return { code, message: `${title}. ${remedy}`, since: new Date().toISOString() };
 }
 
 function reasonOf(status: JobStatus): Reason | null {

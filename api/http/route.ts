@@ -44,7 +44,7 @@ interface RouteFacts {
   /** With parameters as OpenAPI writes them: /api/v1/sites/{siteId}. */
   readonly path: string;
   /** Groups routes in the documents. */
-  readonly tag: 'Sites' | 'Clusters' | 'Migrations' | 'Events' | 'Audit' | 'Tokens' | 'Installation';
+  readonly tag: 'Sites' | 'Clusters' | 'Migrations' | 'Alarms' | 'Events' | 'Audit' | 'Tokens' | 'Installation';
   readonly operationId: string;
   readonly summary: string;
   readonly description?: string;

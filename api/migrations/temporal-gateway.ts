@@ -15,7 +15,7 @@ import type { SignalDefinition, UpdateDefinition } from '@temporalio/common';
 import type { CommandAccepted, OperatorCommand } from '../../contracts/workflows.ts';
 import { MigrationError, limits } from '../../core/index.ts';
 import { connectWorkflowEngine, refusalOf, type WorkflowEngine } from '../../temporal/client.ts';
-import type { PayloadKeys } from '../../temporal/payload-keys.ts';
+import type { PayloadKeyring } from '../../temporal/payload-keys.ts';
 import {
   admissionWorkflowId,
   clusterSetupWorkflowId,
@@ -51,7 +51,7 @@ interface EngineAccess {
   readonly close: () => Promise<void>;
 }
 
-export function createTemporalGateway(address: string, keys: PayloadKeys): WorkflowGateway {
+export function createTemporalGateway(address: string, keys: PayloadKeyring): WorkflowGateway {
   const engine = accessEngine(address, keys);
   return {
     startMigration: (migrationId, kind) =>
@@ -89,7 +89,7 @@ export function createTemporalGateway(address: string, keys: PayloadKeys): Workf
   };
 }
 
-function accessEngine(address: string, keys: PayloadKeys): EngineAccess {
+function accessEngine(address: string, keys: PayloadKeyring): EngineAccess {
   let connecting: Promise<WorkflowEngine> | undefined;
   const connected = (): Promise<WorkflowEngine> => {
     connecting ??= connectWorkflowEngine(address, keys).catch((error: unknown) => {

@@ -2,10 +2,12 @@
 import { makeOpenApiDocument, type OpenApiDocument } from '../documents/openapi.ts';
 import type { Route } from '../http/route.ts';
 import { admissionRoutes } from './admission.ts';
+import { alarmRoutes } from './alarms.ts';
 import { auditRoutes } from './audit.ts';
 import { clusterRoutes } from './clusters.ts';
 import { eventRoutes } from './events.ts';
 import { installationRoutes } from './installation.ts';
+import { keyRoutes } from './keys.ts';
 import { leakRoutes } from './leaks.ts';
 import { migrationRoutes } from './migrations.ts';
 import { siteActionRoutes } from './site-actions.ts';
@@ -26,10 +28,12 @@ export function createRouteTable(version: string): RouteTable {
     ...migrationRoutes,
     ...vmMigrationRoutes,
     ...admissionRoutes,
+    ...alarmRoutes,
     ...eventRoutes,
     ...leakRoutes,
     ...auditRoutes,
     ...tokenRoutes,
+    ...keyRoutes,
     ...installationRoutes(() => document),
   ];
   const document = makeOpenApiDocument(routes, version);

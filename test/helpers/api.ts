@@ -19,6 +19,7 @@ import {
 import { scope, type Problem, type Scope } from '../../contracts/rest.ts';
 import { openAuthority } from '../../dataplane/client/index.ts';
 import { createToken, holdPresence, openDatabase, sealingKey, type Database } from '../../db/index.ts';
+import { openPayloadKeys, payloadKeysFile, rotatePayloadKeys } from '../../temporal/payload-keys.ts';
 import type { VcenterLogin, VsphereSession } from '../../vsphere/index.ts';
 import { createTestDatabase } from '../../tools/test-postgres.ts';
 
@@ -85,6 +86,10 @@ export async function startTestApi(options: AppOptions = {}): Promise<TestApi> {
     presence: await holdPresence(testDatabase.url),
     sites: standInSites(vcenter),
     workflows,
+    payloadKeys: {
+      list: () => openPayloadKeys(payloadKeysFile(folder)),
+      rotate: () => rotatePayloadKeys(payloadKeysFile(folder)),
+    },
     events: await openEventHub(database, testDatabase.url, log),
     requestDigestKey: authority.encryptionKey,
     hostPackageFile: join(folder, 'landfall-host.vib'),

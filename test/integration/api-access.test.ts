@@ -12,6 +12,7 @@ const addressOf = (path: string): string =>
     .replace(/\{siteId\}/, 'site_01968f4e-7a10-7c3b-9d52-0f6a1be2c9d4')
     .replace(/\{migrationId\}/, 'mig_01968f4e-7a10-7c3b-9d52-0f6a1be2c9d4')
     .replace(/\{vmMigrationId\}/, 'vmm_01968f4e-7a10-7c3b-9d52-0f6a1be2c9d4')
+    .replace(/\{alarmId\}/, 'alarm_01968f4e-7a10-7c3b-9d52-0f6a1be2c9d4')
     .replace(/\{tokenId\}/, 'tok_01968f4e-7a10-7c3b-9d52-0f6a1be2c9d4');
 
 beforeAll(async () => {

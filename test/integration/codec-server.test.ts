@@ -6,8 +6,9 @@ import express from 'express';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { codecServer } from '../../api/index.ts';
 import { makePayloadCodec } from '../../temporal/payload-codec.ts';
+import { fixedKeyring } from '../../temporal/payload-keys.ts';
 
-const codec = makePayloadCodec([{ id: 'k1', key: Buffer.alloc(32, 7) }]);
+const codec = makePayloadCodec(fixedKeyring([{ id: 'k1', key: Buffer.alloc(32, 7), createdAt: null }]));
 const secret = 'a'.repeat(64);
 const ui = 'http://127.0.0.1:8233';
 let server: Server;

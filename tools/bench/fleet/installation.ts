@@ -7,7 +7,7 @@ import { Client, Connection } from '@temporalio/client';
 import { migrate, openDatabase, type Database } from '../../../db/index.ts';
 import { searchAttributes } from '../../../temporal/index.ts';
 import { encryptingConverter } from '../../../temporal/payload-codec.ts';
-import { openPayloadKeys } from '../../../temporal/payload-keys.ts';
+import { openKeyring } from '../../../temporal/payload-keys.ts';
 import { supervise, type Part } from '../../../workers/embedded/part.ts';
 import { freePort } from '../../../workers/embedded/ports.ts';
 import { ensureDatabase, preparePostgres } from '../../../workers/embedded/postgres.ts';
@@ -50,7 +50,7 @@ export async function startFleet({ scratch, parts, temporal, copyMs }: FleetPlan
   const address = temporal ?? (await startEngine(scratch, start));
   await prepareNamespace(address, searchAttributes, { embedded: temporal === undefined });
   const keysFile = scratch.file('payload-keys.json');
-  const keys = await openPayloadKeys(keysFile);
+  const keys = await openKeyring(keysFile);
   const env = {
     ...process.env,
     TEMPORAL_ADDRESS: address,

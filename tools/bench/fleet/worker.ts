@@ -11,7 +11,7 @@ import type { AllActivities } from '../../../contracts/activities.ts';
 import { openDatabase } from '../../../db/index.ts';
 import { controlTaskQueue } from '../../../temporal/index.ts';
 import { encryptingConverter } from '../../../temporal/payload-codec.ts';
-import { openPayloadKeys } from '../../../temporal/payload-keys.ts';
+import { openKeyring } from '../../../temporal/payload-keys.ts';
 import { plainActivities } from '../../../test/helpers/plain-activities.ts';
 
 /** A call to a vCenter, in a hurry. */
@@ -49,7 +49,7 @@ const notes = recordsActivities({ database } as unknown as Services);
 const worker = await Worker.create({
   connection: await NativeConnection.connect({ address }),
   taskQueue: controlTaskQueue,
-  dataConverter: encryptingConverter(await openPayloadKeys(keysFile)),
+  dataConverter: encryptingConverter(await openKeyring(keysFile)),
   ...(role === 'workflows'
     ? {
         workflowBundle: { codePath: 'dist/workflow-bundle.js' },
