@@ -146,11 +146,11 @@ export async function enter(run: Run, step: Step, details: PhaseDetails = {}): P
 type Label = Extract<Parameters<typeof upsertSearchAttributes>[0], readonly unknown[]>[number];
 
 /** Each change of a label is an event of the history: only what differs is written. */
-function labelPhase(run: Run, state: State, { needsOperator, failure, waitingFor }: PhaseDetails): void {
+function labelPhase(run: Run, state: State, { needsOperator, failure, waitingFor, reason }: PhaseDetails): void {
   const labels: readonly Label[] = [
     { key: migPhase, value: state },
     { key: migNeedsOperator, value: needsOperator === true || Boolean(failure) },
-    { key: migWaitsFor, value: waitingFor?.slice(0, 200) ?? null },
+    { key: migWaitsFor, value: (reason?.code === 'SITE_PAUSED' ? 'a site to be resumed' : waitingFor) ?? null },
   ];
   const changed = labels.filter(({ key, value }) => run.labels.get(key.name) !== value);
   for (const { key, value } of changed) run.labels.set(key.name, value);
