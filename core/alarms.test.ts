@@ -23,7 +23,7 @@ function follow(course: readonly (readonly [Verdict, number])[], fresh = (state:
     return { atMs, verdict: now, state };
   });
 }
-const isRaised = (seen: Seen | undefined): boolean => seen?.state?.raisedAtMs != null;
+const isRaised = (seen: Seen | undefined): boolean => typeof seen?.state?.raisedAtMs === 'number';
 
 describe('M9 alarms', () => {
   it('M9 are raised only after an unbroken breach of so many seconds', () => {

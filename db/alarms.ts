@@ -36,7 +36,8 @@ export async function keepObjectiveAlarms(
             data: { id: newId('alarm'), kind, code, ...idsOf(about), message: '', help: [], ...text, ...times },
           })
         : await db.alarm.update({ where: { id: row.id }, data: { ...text, ...times } });
-    if (before?.raisedAtMs == null && changed.raisedAt !== null) await tell(db, 'alarm.raised', about, changed);
+    if ((before === null || before.raisedAtMs === null) && changed.raisedAt !== null)
+      await tell(db, 'alarm.raised', about, changed);
   }
 }
 

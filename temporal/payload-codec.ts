@@ -24,8 +24,7 @@ export function makePayloadCodec(keys: PayloadKeyring): PayloadCodec {
       const newest = await keys.newest();
       return payloads.map((payload) => encrypt(payload, newest));
     },
-    decode: (payloads) =>
-      Promise.all(payloads.map((payload) => (isEncrypted(payload) ? decrypt(payload, keys) : payload))),
+    decode: (payloads) => Promise.all(payloads.map((payload) => open(payload, keys))),
   };
 }
 
@@ -41,6 +40,10 @@ function encrypt(payload: Payload, { id, key }: PayloadKey): Payload {
   const cipher = createCipheriv(algorithm, key, nonce);
   const sealed = Buffer.concat([nonce, cipher.update(pack(payload)), cipher.final(), cipher.getAuthTag()]);
   return { metadata: { encoding: Buffer.from(encryptedEncoding), 'key-id': Buffer.from(id) }, data: sealed };
+}
+
+async function open(payload: Payload, keys: PayloadKeyring): Promise<Payload> {
+  return isEncrypted(payload) ? decrypt(payload, keys) : payload;
 }
 
 async function decrypt({ metadata, data }: Payload, keys: PayloadKeyring): Promise<Payload> {
