@@ -3,7 +3,7 @@
  * sites' sessions, places and names at the destination. It changes nothing.
  */
 import { MigrationError, effectiveDials, type Destination, type Dials, type MigrationOptions } from '../core/index.ts';
-import { getVmMigration, type Disk, type VmMigrationDetails } from '../db/index.ts';
+import { destinationOf, getVmMigration, type Disk, type VmMigrationDetails } from '../db/index.ts';
 import {
   datastorePath,
   type ClusterPlace,
@@ -47,7 +47,7 @@ export async function readPlan(services: Services, vmMigrationId: string): Promi
   return {
     details,
     disks: details.disks,
-    destination: details.migration.destination as unknown as Destination,
+    destination: destinationOf(details, details.migration),
     dials: effectiveDials(details.settings as Dials | null, details.migration.settings as unknown as Dials),
     options: details.migration.options as unknown as MigrationOptions,
     sourceVm: { type: 'VirtualMachine', value: details.vmMoref },

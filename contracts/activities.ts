@@ -4,6 +4,7 @@
  * activities succeed when there is nothing to undo. Types only.
  */
 import type {
+  Destination,
   Dials,
   FailureNote,
   GroupMember,
@@ -34,6 +35,8 @@ export interface VmMigrationFacts {
   /** What it takes while it runs, and who goes first. */
   readonly needs: Tokens;
   readonly priority: number;
+  /** Where it goes. */
+  readonly place: Pick<Destination, 'clusterMoref' | 'datastoreMoref'>;
   /** Whether the VM is powered on at the destination when its own final began by itself or by the rules. */
   readonly powersOn: boolean;
   /** Where the records stand: what a run that takes over from one that was ended goes by. */
@@ -101,6 +104,14 @@ export interface RecordsActivities {
   noteMigration(input: MigrationNote): Promise<void>;
   /** The wish that replication stands still; the supervisor carries it out. */
   notePaused(input: VmRef & { readonly paused: boolean }): Promise<void>;
+  /** What a person changed with a retry; `rebuilds` when nothing of the old place is there any more. */
+  noteChangedPlan(
+    input: VmRef & {
+      readonly destination?: Destination | undefined;
+      readonly settings?: Dials | undefined;
+      readonly rebuilds: boolean;
+    },
+  ): Promise<void>;
   noteDecision(input: VmRef & { readonly decision: MemberDecision | null }): Promise<void>;
   /** What waiting claims wait for: by id of a VM's migration or a migration. */
   noteAdmission(input: { readonly waiting: readonly WaitingClaim[] }): Promise<void>;

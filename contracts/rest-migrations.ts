@@ -37,6 +37,20 @@ export const changeSettingsRequest = z
   .refine((change) => Object.keys(change).length > 0, 'must change at least one setting')
   .meta({ id: 'ChangeSettingsRequest', description: 'Only what is named is changed' });
 
+const placeFields = {
+  clusterMoref: moref,
+  datastoreMoref: moref,
+  networks: z
+    .array(
+      z.strictObject({
+        source: z.string().min(1).max(200).describe('Name of a network of the source VMs'),
+        destination: z.string().min(1).max(200).describe('Name of the network at the destination'),
+      }),
+    )
+    .max(200)
+    .describe('A network that is not named here is matched by its own name'),
+};
+
 export const startMigrationRequest = z
   .strictObject({
     kind: z
@@ -54,21 +68,7 @@ export const startMigrationRequest = z
       .min(1)
       .max(limits.vmsPerMigrationMax)
       .refine((vms) => new Set(vms.map((vm) => `${vm.siteId}/${vm.moref}`)).size === vms.length, 'names a VM twice'),
-    destination: z.strictObject({
-      siteId,
-      clusterMoref: moref,
-      datastoreMoref: moref,
-      networks: z
-        .array(
-          z.strictObject({
-            source: z.string().min(1).max(200).describe('Name of a network of the source VMs'),
-            destination: z.string().min(1).max(200).describe('Name of the network at the destination'),
-          }),
-        )
-        .max(200)
-        .default([])
-        .describe('A network that is not named here is matched by its own name'),
-    }),
+    destination: z.strictObject({ siteId, ...placeFields, networks: placeFields.networks.default([]) }),
     settings: z.strictObject(dialFields).partial().default({}),
     shutDown: z
       .strictObject({
@@ -102,6 +102,19 @@ export const finalMigrationRequest = z
   .strictObject({ anyway: z.boolean().default(false).describe('Also when an objective would be missed') })
   .prefault({})
   .meta({ id: 'FinalMigrationRequest' });
+
+export const retryRequest = z
+  .strictObject({
+    destination: z
+      .strictObject(placeFields)
+      .partial()
+      .refine((change) => Object.keys(change).length > 0, 'must change something')
+      .describe('Another place on the same site: what was built at the old one is undone first')
+      .optional(),
+    settings: z.strictObject(dialFields).partial().optional(),
+  })
+  .prefault({})
+  .meta({ id: 'RetryRequest', description: 'What is named is changed for this VM' });
 
 export const status = z.enum(statuses).meta({ id: 'Status' });
 export const state = z.enum(Object.keys(stateTable) as [State, ...State[]]).meta({ id: 'State' });
@@ -269,6 +282,7 @@ export type ChangeSettingsRequest = z.infer<typeof changeSettingsRequest>;
 export type StartMigrationRequest = z.infer<typeof startMigrationRequest>;
 export type StartMigrationInput = z.input<typeof startMigrationRequest>;
 export type ChangeMigrationRequest = z.infer<typeof changeMigrationRequest>;
+export type RetryRequest = z.infer<typeof retryRequest>;
 export type Status = z.infer<typeof status>;
 export type Rates = z.infer<typeof rates>;
 export type Progress = z.infer<typeof progress>;

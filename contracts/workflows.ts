@@ -6,6 +6,7 @@
 import { z } from 'zod';
 import type {
   Admission,
+  Destination,
   Dials,
   FailureNote,
   GroupMember,
@@ -118,6 +119,16 @@ export const dials: z.ZodType<Dials> = z.strictObject({
 /** Who gave an operator's command; ends up in the receipt. */
 export interface OperatorCommand {
   readonly requestedBy: string;
+}
+
+/** What a person changes when a migration that failed is retried. Checked against the vCenters before it comes here. */
+export interface RetryChange {
+  readonly destination?: Destination | undefined;
+  readonly settings?: Dials | undefined;
+}
+
+export interface RetryCommand extends OperatorCommand {
+  readonly change?: RetryChange | undefined;
 }
 
 /** A decision about a member that failed or was terminated. */

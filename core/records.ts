@@ -1,6 +1,6 @@
 /**
  * Shapes of the structured values that stand in records: destination, reasons, progress. Byte counts are
- * decimal strings, because they cross JSON; rates are numbers. No behaviour here.
+ * decimal strings, because they cross JSON; rates are numbers. It must not judge anything.
  */
 import type { Dials } from './dials.ts';
 
@@ -22,6 +22,11 @@ export interface Destination {
   readonly clusterMoref: string;
   readonly datastoreMoref: string;
   readonly networks: readonly NetworkMapping[];
+}
+
+/** Where one VM goes: its own place since it was retried with another one, else the migration's. */
+export function effectiveDestination(own: Destination | null, ofMigration: Destination): Destination {
+  return own ?? ofMigration;
 }
 
 /** One after another from a queue, or copied side by side and final-migrated together. */

@@ -2,9 +2,16 @@
  * One VM's migration as people see it: step, state, reason, times. The workflow is the truth about the
  * step; these rows follow it. Every change writes an event in the same transaction.
  */
-import type { Dials, Reason, State, Step } from '../core/index.ts';
+import {
+  effectiveDestination,
+  type Destination,
+  type Dials,
+  type Reason,
+  type State,
+  type Step,
+} from '../core/index.ts';
 import type { Disk, Migration, Prisma, VmMigration } from '../generated/prisma/client.ts';
-import { found, jsonOrNull, type Database, type Db } from './database.ts';
+import { found, json, jsonOrNull, type Database, type Db } from './database.ts';
 import { recordEvent } from './events.ts';
 import { setPhase } from './phases.ts';
 
@@ -51,6 +58,37 @@ export async function noteTrouble(
     waitingFor: trouble.message,
     onlyDuring: [step as Step],
   });
+}
+
+/** Where one VM goes, of its row and its migration's. */
+export function destinationOf(row: { destination: unknown }, migration: { destination: unknown }): Destination {
+  return effectiveDestination(row.destination as Destination | null, migration.destination as Destination);
+}
+
+/** What a person changes when a migration that failed is retried. */
+export interface ChangedPlan {
+  readonly destination?: Destination | undefined;
+  readonly settings?: Dials | undefined;
+  /** What was built at the old place is gone: nothing of it is known any more. */
+  readonly rebuilds: boolean;
+}
+
+export async function setChangedPlan(db: Db, id: string, plan: ChangedPlan): Promise<void> {
+  const { destination, settings, rebuilds } = plan;
+  const forgotten = { finalVmName: null, shadowVmMoref: null, shadowVmAddress: null };
+  const { migrationId } = await db.vmMigration.update({
+    where: { id },
+    data: {
+      ...(destination === undefined ? {} : { destination: json(destination) }),
+      ...(settings === undefined ? {} : { settings: json(settings) }),
+      ...(rebuilds ? forgotten : {}),
+    },
+  });
+  if (rebuilds) {
+    const unknown = { destinationPath: null, destinationUuid: null };
+    await db.disk.updateMany({ where: { vmMigrationId: id }, data: unknown });
+  }
+  await recordEvent(db, 'vm-migration.settings', { migrationId, vmMigrationId: id, data: { ...plan } });
 }
 
 /** Facts that steps learn: addresses, morefs, times. Times that are there already are kept. */

@@ -148,6 +148,7 @@ vm_migration.approved_by text
 vm_migration.created_at timestamp(3) with time zone not null default CURRENT_TIMESTAMP
 vm_migration.data_path_ms integer
 vm_migration.decision text
+vm_migration.destination jsonb
 vm_migration.destination_site_id text not null
 vm_migration.dials_in_force jsonb
 vm_migration.ended_at timestamp(3) with time zone

@@ -8,6 +8,7 @@ import type {
   MemberReport,
   OperatorCommand,
   QueueCommand,
+  RetryCommand,
   TokenClaim,
   TokenRelease,
 } from '../contracts/workflows.ts';
@@ -29,8 +30,11 @@ export const shutDownGuest = defineUpdate<CommandAccepted, [OperatorCommand]>('s
 export const pause = defineUpdate<CommandAccepted, [OperatorCommand]>('pause');
 export const resume = defineUpdate<CommandAccepted, [OperatorCommand]>('resume');
 
-/** Goes on from the step that failed. Refused with PHASE_DISALLOWS unless it has failed. */
-export const retry = defineUpdate<CommandAccepted, [OperatorCommand]>('retry');
+/**
+ * Goes on from the step that failed, or from the first one at another place. Refused with PHASE_DISALLOWS unless it has failed,
+ * and for another place when data are at the old one.
+ */
+export const retry = defineUpdate<CommandAccepted, [RetryCommand]>('retry');
 
 /** What becomes of a group's member that failed or was terminated. Refused with PHASE_DISALLOWS for any other. */
 export const decideMember = defineUpdate<CommandAccepted, [MemberDecisionCommand]>('decideMember');

@@ -7,7 +7,6 @@ import {
   needsOf,
   siteToResume,
   sumOf,
-  type Destination,
   type FinalPolicy,
   type MemberDecision,
   type MigrationOptions,
@@ -17,6 +16,7 @@ import {
   type Step,
 } from '../../core/index.ts';
 import {
+  destinationOf,
   findEnded,
   getMigration,
   getVmMigration,
@@ -31,8 +31,10 @@ import {
   setPaused,
   setPhase,
   setWaitingFor,
+  setChangedPlan,
   standingStill,
   type Holder,
+  type Migration,
   type MigrationWithMembers,
   type VmMigration,
 } from '../../db/index.ts';
@@ -50,7 +52,8 @@ export function recordsActivities({ database }: Services): RecordsActivities {
         vmInstanceUuid,
         sourceSiteId,
         destinationSiteId,
-        needs: needsOf(routeOf(row, migration.destination as unknown as Destination)),
+        needs: needsOf(routeOf(row, migration)),
+        place: destinationOf(row, migration),
         priority: migration.priority,
         powersOn: (migration.final as unknown as FinalPolicy).mode !== 'manual',
         standing: standingOf(row),
@@ -70,6 +73,7 @@ export function recordsActivities({ database }: Services): RecordsActivities {
       await setMigrationNote(prisma, migrationId, { ...note, reason: since(before, reason) });
     },
     notePaused: ({ vmMigrationId, paused }) => setPaused(prisma, vmMigrationId, paused),
+    noteChangedPlan: ({ vmMigrationId, ...plan }) => setChangedPlan(prisma, vmMigrationId, plan),
     noteDecision: ({ vmMigrationId, decision }) => setDecision(prisma, vmMigrationId, decision),
     async noteAdmission({ waiting }) {
       const siteNames = new Map((await listSites(prisma)).map(({ id, name }) => [id, name]));
@@ -96,8 +100,7 @@ function standingOf({ step, status, endedAt, handedOverAt }: VmMigration): Stand
 
 /** A group holds for all its members together, a migration by itself for its own. */
 function leaseOf({ id, migration, members }: Holder): TokenClaim {
-  const destination = migration.destination as unknown as Destination;
-  const needs = sumOf(members.map((member) => needsOf(routeOf(member, destination))));
+  const needs = sumOf(members.map((member) => needsOf(routeOf(member, migration))));
   return { id, needs, priority: migration.priority, owner: migration.id };
 }
 
@@ -107,13 +110,13 @@ function since(before: Reason | null, reason: Omit<Reason, 'since'> | null): Rea
   return { ...reason, since: before?.code === reason.code ? before.since : new Date().toISOString() };
 }
 
-function routeOf(row: VmMigration, { datastoreMoref }: Destination): Parameters<typeof needsOf>[0] {
+function routeOf(row: VmMigration, migration: Migration): Parameters<typeof needsOf>[0] {
+  const { datastoreMoref } = destinationOf(row, migration);
   const { sourceSiteId, sourceHostMoref, destinationSiteId } = row;
   return { sourceSiteId, sourceHostMoref, destinationSiteId, datastoreMoref };
 }
 
 function groupFacts(row: MigrationWithMembers): GroupFacts {
-  const destination = row.destination as unknown as Destination;
   return {
     members: row.vmMigrations.map((member) => ({
       id: member.id,
@@ -125,7 +128,7 @@ function groupFacts(row: MigrationWithMembers): GroupFacts {
     inFinal: row.vmMigrations
       .filter(({ step, endedAt }) => endedAt === null && step !== 'unwind' && isFrom(step as Step, 'shutDownGuest'))
       .map(({ id, step }) => ({ id, handingOver: isFrom(step as Step, 'handOver') })),
-    needs: Object.fromEntries(row.vmMigrations.map((member) => [member.id, needsOf(routeOf(member, destination))])),
+    needs: Object.fromEntries(row.vmMigrations.map((member) => [member.id, needsOf(routeOf(member, row))])),
     priority: row.priority,
     concurrency: row.concurrency,
     runbook: row.runbook as unknown as Runbook,

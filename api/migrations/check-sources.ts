@@ -65,6 +65,13 @@ export async function checkSources(wanted: WantedSources, services: Services): P
   return sources;
 }
 
+/** One VM as the checks of a destination need it, whatever becomes of it now. */
+export async function describeSource(services: Services, siteId: string, moref: string): Promise<CheckedSource> {
+  const facts = await readFacts(services, siteId, moref);
+  const places = await services.sites.withSite(siteId, (session) => readInventory(session));
+  return describe(services, siteId, facts, places);
+}
+
 async function readFacts(services: Services, siteId: string, moref: string): Promise<VmFacts> {
   try {
     return await services.sites.withSite(siteId, (session) =>

@@ -11,6 +11,8 @@ export interface Commanded {
   readonly kind: 'migration' | 'vm-migration';
   readonly id: string;
   readonly endedAt: Date | null;
+  /** What was asked for beside the action itself; never a secret. */
+  readonly details?: Readonly<Record<string, unknown>>;
 }
 
 export function commanderOf({ principal, claimId }: HandlerContext): Commander {
@@ -23,7 +25,7 @@ export async function commandAudited(
   give: () => Promise<void>,
 ): Promise<void> {
   const { services, principal, requestId } = context;
-  const record = (outcome: 'accepted' | 'refused', details: Record<string, unknown>) =>
+  const record = (outcome: 'accepted' | 'refused', details: Readonly<Record<string, unknown>>) =>
     recordAudit(services.database.prisma, {
       principalId: principal.id,
       action: target.action,
@@ -39,8 +41,8 @@ export async function commandAudited(
     await give();
   } catch (error) {
     const { code, safeMessage } = toMigrationError(error);
-    await record('refused', { code, message: safeMessage });
+    await record('refused', { ...target.details, code, message: safeMessage });
     throw error;
   }
-  await record('accepted', {});
+  await record('accepted', target.details ?? {});
 }

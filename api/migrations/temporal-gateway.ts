@@ -79,6 +79,7 @@ export function createTemporalGateway(address: string, keys: PayloadKeyring): Wo
     changePriorities: (priorities) => signal(engine, admissionWorkflowId, changePriorities, priorities),
     siteResumed: (vmMigrationId) => signal(engine, vmMigrationId, siteResumed),
     command: (id, action, by) => update(engine, id, definitionOf[action], by, {}),
+    retry: (id, change, by) => update(engine, id, retry, by, { change }),
     decideMember: (migrationId, vmMigrationId, decision, by) =>
       update(engine, migrationId, decideMember, by, { vmMigrationId, decision }),
     changeQueue: (migrationId, change, by) => update(engine, migrationId, changeQueue, by, { change }),
@@ -180,7 +181,6 @@ const definitionOf: Readonly<Record<Action, UpdateDefinition<CommandAccepted, [O
   'shut-down-guest': shutDownGuest,
   pause,
   resume,
-  retry,
 };
 
 function notRunning(error: unknown, workflowId: string): MigrationError | null {

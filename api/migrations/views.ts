@@ -4,18 +4,18 @@ import type { DiskMigration, Migration, VmMigration, sample } from '../../contra
 import {
   effectiveDials,
   type BackgroundState,
-  type Destination,
   type Dials,
   type MigrationKind,
   type State,
   type Status,
 } from '../../core/index.ts';
-import type {
-  Disk,
-  Migration as MigrationRow,
-  MigrationWithMembers,
-  Sample,
-  VmMigration as VmMigrationRow,
+import {
+  destinationOf,
+  type Disk,
+  type Migration as MigrationRow,
+  type MigrationWithMembers,
+  type Sample,
+  type VmMigration as VmMigrationRow,
 } from '../../db/index.ts';
 
 type Member = VmMigrationRow & { readonly disks: readonly Disk[] };
@@ -71,7 +71,7 @@ function lineOf(
 
 /** `ahead` is how many members of its migration begin before it. */
 export function toVmMigration(row: Member, migration: MigrationRow, ahead: number): VmMigration {
-  const destination = migration.destination as unknown as Destination;
+  const destination = destinationOf(row, migration);
   return {
     id: row.id,
     migrationId: row.migrationId,

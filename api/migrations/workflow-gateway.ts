@@ -1,9 +1,10 @@
 // What the API asks of the workflow engine, in the words of the domain. The implementation beside it speaks Temporal;
 // a test puts a recorder in its place.
+import type { RetryChange } from '../../contracts/workflows.ts';
 import type { Dials, MemberDecision, MigrationKind, QueueChange, Tokens } from '../../core/index.ts';
 
 /** Commands without further words, to a VM's migration or to a whole one. */
-export type Action = 'final-migration' | 'terminate' | 'shut-down-guest' | 'pause' | 'resume' | 'retry';
+export type Action = 'final-migration' | 'terminate' | 'shut-down-guest' | 'pause' | 'resume';
 
 /** Who gives a command, which a handler's context is. Given twice under one claim, it is carried out once. */
 export interface Commander {
@@ -22,6 +23,8 @@ export interface WorkflowGateway {
   changeSettings(vmMigrationId: string, dials: Dials | null): Promise<void>;
   /** Gives a command to `id` and waits until it is accepted. A refusal comes as the code that the workflow gave. */
   command(id: string, action: Action, by: Commander): Promise<void>;
+  /** Lets a VM's migration that has failed go on, with what was changed for it. Refused like a command. */
+  retry(vmMigrationId: string, change: RetryChange, by: Commander): Promise<void>;
   /** What becomes of a group's member that failed or was terminated. Refused like a command. */
   decideMember(migrationId: string, vmMigrationId: string, decision: MemberDecision, by: Commander): Promise<void>;
   /** Changes a queue that runs. Refused like a command. */

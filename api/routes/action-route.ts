@@ -20,7 +20,11 @@ export interface ActionTarget {
   readonly endedAt: Date | null;
 }
 
-export interface ActionDefinition<Params, Found extends ActionTarget, Body> extends ActionText {
+export interface ActionDefinition<
+  Params,
+  Found extends ActionTarget,
+  Body extends Readonly<Record<string, unknown>>,
+> extends ActionText {
   readonly of: 'migration' | 'vm-migration';
   readonly params: z.ZodType<Params>;
   readonly body: z.ZodType<Body>;
@@ -34,7 +38,7 @@ export interface ActionDefinition<Params, Found extends ActionTarget, Body> exte
 /** A command without words of its own takes no field. */
 export const noWords = z.strictObject({}).prefault({});
 
-export function defineAction<Params, Found extends ActionTarget, Body>(
+export function defineAction<Params, Found extends ActionTarget, Body extends Readonly<Record<string, unknown>>>(
   definition: ActionDefinition<Params, Found, Body>,
 ): Route {
   const { of, action, params, body, problems, find, give, ...text } = definition;
@@ -52,7 +56,7 @@ export function defineAction<Params, Found extends ActionTarget, Body>(
     async handler(input, context) {
       const found = await find(input.params, context);
       const { id, endedAt } = found;
-      const target = { action: `${of}.${action}`, kind: of, id, endedAt } as const;
+      const target = { action: `${of}.${action}`, kind: of, id, endedAt, details: input.body } as const;
       await commandAudited(context, target, () => give(found, input.body, context));
       return accepted({ id, action, accepted: true }, `/api/v1/${of}s/${id}`);
     },

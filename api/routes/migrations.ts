@@ -169,7 +169,7 @@ const addRoute = defineRoute({
 });
 
 interface GroupAction extends ActionText {
-  readonly action: Exclude<Action, 'retry'>;
+  readonly action: Action;
   /** VMs of an independent migration are given it one by one. */
   readonly groupOnly?: boolean;
 }

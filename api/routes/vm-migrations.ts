@@ -4,6 +4,7 @@ import {
   changeSettingsRequest,
   finalMigrationRequest,
   receipt,
+  retryRequest,
   sampleList,
   sampleQuery,
   vmMigration,
@@ -13,6 +14,7 @@ import { MigrationError, type MemberDecision } from '../../core/index.ts';
 import { countAhead, getReceipt, getVmMigration, listSamples } from '../../db/index.ts';
 import { defineRoute, ok, type HandlerContext, type Route } from '../http/route.ts';
 import { changeVmSettings } from '../migrations/change-settings.ts';
+import { checkRetry } from '../migrations/retry.ts';
 import { toSample, toVmMigration } from '../migrations/views.ts';
 import { refusePausedSites } from '../migrations/check-paused.ts';
 import { checkObjectives } from '../migrations/check-objectives.ts';
@@ -143,12 +145,6 @@ const actions: readonly (ActionText & { readonly action: Action })[] = [
     summary: 'Resume one VM’s migration',
     description: 'It goes on where it was.',
   },
-  {
-    action: 'retry',
-    operationId: 'retryVmMigration',
-    summary: 'Retry one VM’s migration',
-    description: 'Goes on from the step that failed, with the settings as they are now. Refused unless it has failed.',
-  },
 ];
 
 const actionRoutes = actions.map((text) =>
@@ -162,6 +158,33 @@ const actionRoutes = actions.map((text) =>
     give: ({ id }, _words, context) => context.services.workflows.command(id, text.action, commanderOf(context)),
   }),
 );
+
+const retryRoute = defineAction({
+  of: 'vm-migration',
+  action: 'retry',
+  operationId: 'retryVmMigration',
+  summary: 'Retry one VM’s migration',
+  description:
+    'Goes on from the step that failed, with what is changed here. At another place it begins anew there, after what was built at the old one is undone. ' +
+    'Refused unless it has failed, and for another cluster or datastore when data are at the old one.',
+  params: pathParameters,
+  body: retryRequest,
+  problems: [
+    'NETWORK_UNKNOWN',
+    'DATASTORE_UNKNOWN',
+    'DATASTORE_FULL',
+    'DESTINATION_OLDER',
+    'VM_NOT_ELIGIBLE',
+    'VSPHERE_NOT_FOUND',
+    'VSPHERE_UNREACHABLE',
+    'VSPHERE_LOGIN_FAILED',
+  ],
+  find: findTarget,
+  async give(row, wanted, context) {
+    const change = await checkRetry(row, wanted, context.services);
+    await context.services.workflows.retry(row.id, change, commanderOf(context));
+  },
+});
 
 const decisions: readonly (ActionText & { readonly action: MemberDecision })[] = [
   {
@@ -203,6 +226,7 @@ export const vmMigrationRoutes: readonly Route[] = [
   receiptRoute,
   settingsRoute,
   finalRoute,
+  retryRoute,
   ...actionRoutes,
   ...decisionRoutes,
 ];

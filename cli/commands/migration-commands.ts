@@ -6,6 +6,7 @@ import { confirm } from '../ask.ts';
 import { connected, type CommandContext } from '../command.ts';
 import { describeMigration } from '../describe.ts';
 import { CliError } from '../failure.ts';
+import { addRetry } from './retry.ts';
 import { findMigration, findSite, findVmMigration, listVms, pick } from '../find.ts';
 import { table } from '../format.ts';
 
@@ -34,7 +35,6 @@ const actions: readonly Action[] = [
   },
   { name: 'pause', action: 'pause', description: 'let a migration stand still' },
   { name: 'resume', action: 'resume', description: 'let a paused migration go on' },
-  { name: 'retry', action: 'retry', description: 'go on from the step that failed', singleOnly: true },
   { name: 'shut-down-guest', action: 'shut-down-guest', description: 'ask source guests to shut down' },
   {
     name: 'go-on-without',
@@ -47,6 +47,7 @@ const actions: readonly Action[] = [
 
 export function addCommandsToMigrations(program: Command): void {
   for (const action of actions) addAction(program, action);
+  addRetry(program);
   addQueueCommands(program);
   addLimits(program);
 }

@@ -150,11 +150,11 @@ function choose<Item extends { readonly moref: string; readonly name: string }>(
     : pick(kind, named, items, (item) => [item.moref, item.name], remedy);
 }
 
-function collect(value: string, before: string[]): string[] {
+export function collect(value: string, before: string[]): string[] {
   return [...before, value];
 }
 
-function parseMapping(text: string): { source: string; destination: string } {
+export function parseMapping(text: string): { source: string; destination: string } {
   const [source, destination, ...rest] = text.split('=');
   if (source && destination && rest.length === 0) return { source, destination };
   throw new CliError(

@@ -171,6 +171,10 @@ function recordedWorkflows(): RecordedWorkflows {
       claims.push(claimId);
       return note(`${action} ${id}`);
     },
+    retry: (id, change, { claimId }) => {
+      claims.push(claimId);
+      return note(`retry ${id} ${JSON.stringify(change)}`);
+    },
     decideMember: (id, member, decision) => note(`${decision} ${id} ${member}`),
     changeQueue: (id, change) => note(`queue ${id} ${JSON.stringify(change)}`),
     changeCapacities: (capacities) => note(`capacities ${JSON.stringify(capacities)}`),

@@ -37,6 +37,8 @@ export interface Doubles {
   /** What the effects made and no undo has removed. */
   readonly exists: Set<string>;
   readonly dials: unknown[];
+  /** What people changed with retries. */
+  readonly changes: unknown[];
   facts: { powersOn: boolean };
   /** Where the records say that it stood when its workflow was ended from outside. */
   standing: Standing;
@@ -97,6 +99,7 @@ export function makeDoubles(): Doubles {
     phases: [],
     exists: new Set(),
     dials: [],
+    changes: [],
     facts: { powersOn: true },
     standing: { step: 'queued', ended: null, handedOver: false },
     owner: 'source',
@@ -148,6 +151,7 @@ export function makeDoubles(): Doubles {
       destinationSiteId: 'site_b',
       needs: doubles.needs,
       priority: 3,
+      place: { clusterMoref: 'domain-c1', datastoreMoref: 'datastore-1' },
       powersOn: doubles.facts.powersOn,
       standing: doubles.standing,
     }),
@@ -175,6 +179,10 @@ export function makeDoubles(): Doubles {
       stopTimeoutSeconds: 5,
     }),
     noteMigration: async (note) => void doubles.migrationNotes.push(note),
+    noteChangedPlan: async (plan) => {
+      doubles.changes.push(plan);
+      return effect('noteChangedPlan', undefined);
+    },
     notePaused: async ({ paused }) => void doubles.paused.push(paused),
     noteDecision: async () => undefined,
     noteAdmission: async ({ waiting }) => void doubles.admission.push(waiting),

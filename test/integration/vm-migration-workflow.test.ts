@@ -146,6 +146,48 @@ describe('vmMigration', () => {
     },
   );
 
+  it('M6 a retry at another place undoes what was built at the old one first, then begins there', async () => {
+    const doubles = makeDoubles();
+    doubles.fail('enrolShadowVm', 'AGENT_FOREIGN');
+    const destination = { siteId: 'site_b', clusterMoref: 'domain-c1', datastoreMoref: 'datastore-2', networks: [] };
+    const result = await migrate(doubles, async (handle) => {
+      await until('the failure', () => lastPhase(doubles)?.state === 'Failed');
+      doubles.fail('destroyShadowVm', 'FOREIGN_DISK_ATTACHED');
+      await handle.executeUpdate(retry, { args: [{ ...by, change: { destination } }] });
+      // What cannot be undone fails it once more, and the old place is still the plan.
+      await until('the second failure', () => lastPhase(doubles)?.failure?.code === 'FOREIGN_DISK_ATTACHED');
+      expect(doubles.changes).toEqual([]);
+      await handle.executeUpdate(retry, { args: [{ ...by, change: { destination } }] });
+    });
+    expect(result).toEqual({ status: 'Completed' });
+    expect(doubles.changes).toEqual([expect.objectContaining({ destination, rebuilds: true })]);
+    const moved = doubles.calls.indexOf('noteChangedPlan');
+    const [before, after] = [doubles.calls.slice(0, moved), doubles.calls.slice(moved + 1)];
+    for (const undo of ['forgetShadowVm', 'destroyShadowVm', 'deleteConfigurationIso', 'deleteTargetDisks'] as const) {
+      expect(before).toContain(undo);
+    }
+    expect(after.slice(0, preparing.length)).toEqual(preparing);
+    expect([...doubles.exists]).toEqual([]);
+  });
+
+  it('M6 data at the old place are never given up: only networks and settings change then', async () => {
+    const doubles = makeDoubles();
+    doubles.fail('freezeReplication', 'ROOTS_DIFFER', { afterEffect: true });
+    const destination = { siteId: 'site_b', clusterMoref: 'domain-c1', datastoreMoref: 'datastore-1', networks: [] };
+    const result = await migrate(doubles, async (handle) => {
+      await until('the failure', () => lastPhase(doubles)?.state === 'Failed');
+      for (const place of [{ datastoreMoref: 'datastore-2' }, { clusterMoref: 'domain-c2' }]) {
+        const change = { destination: { ...destination, ...place } };
+        expect(await refused(handle.executeUpdate(retry, { args: [{ ...by, change }] }))).toBe('PHASE_DISALLOWS');
+      }
+      const networks = [{ source: 'VM Network', destination: 'Production' }];
+      await handle.executeUpdate(retry, { args: [{ ...by, change: { destination: { ...destination, networks } } }] });
+    });
+    expect(result).toEqual({ status: 'Completed' });
+    expect(doubles.changes).toEqual([expect.objectContaining({ rebuilds: false })]);
+    expect(doubles.calls).not.toContain('deleteTargetDisks');
+  });
+
   it('M6 pause holds the next step and replication, resume goes on', async () => {
     const doubles = makeDoubles();
     const release = doubles.hold('createTargetDisks');

@@ -3,10 +3,11 @@
  * a person retries or terminates it. Only what cannot be retried, and a termination, undo at once.
  */
 import { condition, isCancellation, log } from '@temporalio/workflow';
-import type { VmMigrationResult } from '../../contracts/workflows.ts';
+import type { RetryChange, VmMigrationResult } from '../../contracts/workflows.ts';
 import { errorCodes, type FailureNote } from '../../core/index.ts';
 import { hasFailureCode, noteOf } from '../../temporal/index.ts';
 import { giveBack } from './admission.ts';
+import { takeChange } from './changed-place.ts';
 import { records } from './proxies.ts';
 import { report } from './report.ts';
 import { cancellable, enter, type Run } from './run.ts';
@@ -19,8 +20,22 @@ export function endStatusOf(run: Run, error: unknown): EndStatus {
   return hasFailureCode(error, 'SOURCE_DISK_CHANGED') ? 'Aborted' : 'Failed';
 }
 
-/** Returns when a person wants another try; throws when it is terminated instead. */
+/** Returns when a person wants another try, with what was changed for it; throws when it is terminated instead. */
 export async function holdFailed(run: Run, error: unknown): Promise<void> {
+  for (let trouble = error; trouble !== null;) {
+    const change = await waitForRetry(run, trouble);
+    trouble = await takeChange(run, change).then(
+      () => null,
+      (failed: unknown) => failed,
+    );
+    if (isCancellation(trouble)) throw trouble;
+  }
+  run.facts = await records.readVmMigration(run.ref);
+  await report(run, { what: 'retrying' });
+  await enter(run, run.step, { failure: null });
+}
+
+async function waitForRetry(run: Run, error: unknown): Promise<RetryChange | undefined> {
   const failure = noteOf(error);
   const { step } = run;
   run.failed = failure;
@@ -36,13 +51,12 @@ export async function holdFailed(run: Run, error: unknown): Promise<void> {
     needsOperator: true,
   });
   await report(run, { what: 'failed', status: 'Failed' });
-  await cancellable(run, () => condition(() => run.retryRequested));
-  run.retryRequested = false;
+  await cancellable(run, () => condition(() => run.retryRequested !== null));
+  const { change } = run.retryRequested ?? {};
+  run.retryRequested = null;
   run.failed = null;
   run.lastRefusal = null;
-  run.facts = await records.readVmMigration(run.ref);
-  await report(run, { what: 'retrying' });
-  await enter(run, step, { failure: null });
+  return change;
 }
 
 export async function endEarly(run: Run, error: unknown): Promise<VmMigrationResult> {

@@ -3,7 +3,13 @@
  * when the phase does not allow it. A refused command leaves no trace in the history.
  */
 import { isCancellation, log, setHandler } from '@temporalio/workflow';
-import type { CommandAccepted, FinalOrder, MemberCommand, OperatorCommand } from '../../contracts/workflows.ts';
+import type {
+  CommandAccepted,
+  FinalOrder,
+  MemberCommand,
+  OperatorCommand,
+  RetryCommand,
+} from '../../contracts/workflows.ts';
 import type { Dials } from '../../core/index.ts';
 import { refusal } from '../../temporal/index.ts';
 import {
@@ -19,6 +25,7 @@ import {
   siteResumed,
   terminate,
 } from '../messages.ts';
+import { refuseLosingData } from './changed-place.ts';
 import { commands, handlerNotes } from './proxies.ts';
 import { report } from './report.ts';
 import type { Run } from './run.ts';
@@ -47,7 +54,6 @@ export function registerHandlers(run: Run): void {
     [shutDownGuest, shuttingDown],
     [pause, pausing],
     [resume, resuming],
-    [retry, { refuse: refuseRetry, carryOut: beginRetry }],
   ] as const) {
     const handler = async (given: OperatorCommand): Promise<CommandAccepted> => {
       await command.carryOut(run, given);
@@ -55,6 +61,9 @@ export function registerHandlers(run: Run): void {
     };
     setHandler(definition, handler, { validator: (_given: OperatorCommand) => command.refuse(run) });
   }
+  setHandler(retry, (given): CommandAccepted => beginRetry(run, given), {
+    validator: (given: RetryCommand) => refuseRetry(run, given),
+  });
   setHandler(memberCommand, (given) => obeyMigration(run, given));
   setHandler(finalOrder, (order) => takeOrder(run, order));
   setHandler(siteResumed, () => {
@@ -128,8 +137,9 @@ function beginTermination(run: Run): void {
   run.cancel();
 }
 
-function beginRetry(run: Run): void {
-  run.retryRequested = true;
+function beginRetry(run: Run, command: RetryCommand): CommandAccepted {
+  run.retryRequested = command;
+  return accepted;
 }
 
 /** The flag first: what the records say is carried out by the supervisor, the steps look at the flag. */
@@ -179,12 +189,13 @@ function refuseResume(run: Run): void {
   if (!run.paused) throw refusal('PHASE_DISALLOWS', 'It is not paused');
 }
 
-function refuseRetry(run: Run): void {
+function refuseRetry(run: Run, { change }: RetryCommand): void {
   refuseEnded(run);
   refuseTerminating(run);
-  if (run.failed === null || run.retryRequested) {
+  if (run.failed === null || run.retryRequested !== null) {
     throw refusal('PHASE_DISALLOWS', `It has not failed (step ${run.step})`);
   }
+  refuseLosingData(run, change);
 }
 
 function refuseTerminating(run: Run): void {

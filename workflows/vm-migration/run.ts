@@ -4,7 +4,7 @@
  */
 import { CancellationScope, condition, setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
 import type { PhaseNoted, VmMigrationFacts, VmRef } from '../../contracts/activities.ts';
-import type { FinalOrder, VmMigrationInput } from '../../contracts/workflows.ts';
+import type { FinalOrder, RetryCommand, VmMigrationInput } from '../../contracts/workflows.ts';
 import { siteToResume, stateOfStep, type FailureNote, type State, type Step } from '../../core/index.ts';
 import { migGroup, migNeedsOperator, migPhase, migSite, migVm, migWaitsFor } from '../../temporal/index.ts';
 import { records } from './proxies.ts';
@@ -26,7 +26,7 @@ export interface Run {
   siteNews: boolean;
   /** Why it stands still after a failure. */
   failed: FailureNote | null;
-  retryRequested: boolean;
+  retryRequested: RetryCommand | null;
   admitted: boolean;
   ready: boolean;
   finalRequested: boolean;
@@ -59,7 +59,7 @@ export function startRun(input: VmMigrationInput): Run {
     paused: carry?.paused ?? false,
     siteNews: false,
     failed: null,
-    retryRequested: false,
+    retryRequested: null,
     admitted: input.inGroup === true || carry !== undefined,
     ready: false,
     finalRequested: false,
