@@ -1,6 +1,7 @@
 /**
  * That this process lives, for others to see in Postgres: an advisory lock under its own number, held as long as its
- * connection. Without a clock and without beats: the server knows at once who is gone.
+ * connection. Without a clock and without beats: the server knows at once who is gone. After the server's own restart a process counts
+ * as gone until it is connected again, so what it does must bear being done twice.
  */
 import { randomBytes } from 'node:crypto';
 import type { Db } from './database.ts';

@@ -78,8 +78,15 @@ async function untilPower(site: 'source' | 'destination', name: string, state: s
 
 test('M10 loss of the network for more than a minute', async () => {
   await expectItGoesOn(async () => {
+    const restored = pause(LINK_AWAY_SECONDS * 1000);
     await world.lab.control.cutWan(LINK_AWAY_SECONDS);
-    await pause(LINK_AWAY_SECONDS * 1000);
+    const { reason } = await waitFor(
+      'the status to say so',
+      async () => ((await now()).status === 'Not Running' ? now() : undefined),
+      { timeoutMs: LINK_AWAY_SECONDS * 1000 },
+    );
+    expect(reason?.message).toBeTruthy();
+    await restored;
   });
 });
 
