@@ -1,5 +1,6 @@
 // Test projects. unit: beside the code, no servers. integration: real Postgres and Temporal, one of each per run.
-// e2e and faults: the whole product with the lab; faults kills things at random moments. iso: boots the agent ISO.
+// e2e, steps and faults: the whole product with the lab; steps goes through the step table on VMs without a guest system,
+// faults kills things at random moments. iso: boots the agent ISO.
 // Server tests run one file after another: two cores carry one set of servers and guests.
 import { defineConfig } from 'vitest/config';
 
@@ -32,6 +33,16 @@ export default defineConfig({
           ...servers,
           include: ['test/e2e/**/*.test.ts'],
           testTimeout: 900_000,
+          hookTimeout: 300_000,
+        },
+      },
+      {
+        test: {
+          name: 'steps',
+          ...servers,
+          include: ['test/steps/**/*.test.ts'],
+          maxConcurrency: 16,
+          testTimeout: 300_000,
           hookTimeout: 300_000,
         },
       },

@@ -11,8 +11,21 @@ export interface LabVm {
   /** Records that the guest found whole at its last boot; null before it said so. */
   readonly verified: number | null;
   readonly boots: number;
-  readonly disks: readonly { readonly uuid: string; readonly flatPath: string; readonly capacityBytes: number }[];
+  readonly disks: readonly {
+    readonly uuid: string;
+    readonly flatPath: string;
+    readonly capacityBytes: number;
+    /** Whether the write tap is in front of it. */
+    readonly filtered: boolean;
+  }[];
   readonly consoleTail: readonly string[];
+}
+
+/** What one site holds, unjudged; files as `[datastore] path`, folders with a slash at their end. */
+export interface LabHoldings {
+  readonly vms: readonly { readonly name: string }[];
+  readonly datastoreFiles: readonly string[];
+  readonly attachedFilters: readonly { readonly name: string }[];
 }
 
 /** Payload bytes that have crossed the link, counted by the link itself. */
@@ -90,8 +103,8 @@ export class LabControl {
     return (status.powerOnsHeld ?? []).some((held) => held.site === site && held.vm === name);
   }
 
-  leaks(): Promise<unknown> {
-    return this.call('GET', '/leaks');
+  leaks(): Promise<Record<'source' | 'destination', LabHoldings>> {
+    return this.call('GET', '/leaks') as Promise<Record<'source' | 'destination', LabHoldings>>;
   }
 
   /** Ends a process of the lab the hard way, as a crash would. Returns its process id; throws when there is none. */

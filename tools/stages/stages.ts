@@ -99,6 +99,7 @@ export const stages: readonly Stage[] = [
   { name: 'go-vet', commands: [['go', 'vet', './...']], cwd: 'lab', count: 'one', minutesMax: 10 },
   { name: 'go-test', commands: [['go', 'test', '-v', './...']], cwd: 'lab', count: 'go', minutesMax: 15 },
   vitest('integration', 15),
+  vitest('steps', 20),
   vitest('e2e', 25),
   vitest('faults', 25, {
     LANDFALL_FAULT_RUNS: process.env['LANDFALL_FAULT_RUNS'] ?? '3',

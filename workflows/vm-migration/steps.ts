@@ -133,6 +133,15 @@ export const preparingSteps: readonly PreparingStep[] = [
   },
 ];
 
+/** The border: given up before it, the source is unfrozen; after it there is only forward. */
+export const handOverStep: StepRow = {
+  step: 'handOver',
+  does: ['handOver'],
+  undoneBy: ['unfreezeReplication'],
+  preset: 'tireless',
+  helper: network,
+};
+
 export interface ForwardStep extends StepRow {
   readonly run: (ref: VmRef) => Promise<void>;
 }
@@ -184,6 +193,15 @@ export const closingSteps: readonly ForwardStep[] = [
     },
   },
   { step: 'markSource', does: ['markSourceVm'], helper: source, ...onlyForward, run: tireless.markSourceVm },
+];
+
+/** All of them, in order. */
+export const stepRows: readonly StepRow[] = [
+  ...preparingSteps,
+  handOverStep,
+  ...buildingSteps,
+  powerOnStep,
+  ...closingSteps,
 ];
 
 /** What has to be undone when the step `reached` was begun, in the order of undoing. */
