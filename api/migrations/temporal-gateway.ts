@@ -6,6 +6,7 @@ import {
   WorkflowIdConflictPolicy,
   WorkflowIdReusePolicy,
   WorkflowNotFoundError,
+  WorkflowUpdateRPCTimeoutOrCancelledError,
   WorkflowUpdateStage,
   type Client,
   type WorkflowStartOptions,
@@ -171,7 +172,7 @@ async function update<Words extends OperatorCommand>(
       await Promise.race([handle.result(), sleep(resultWaitMs, undefined, { ref: false })]);
     });
   } catch (error) {
-    throw refusalOf(error) ?? notRunning(error, workflowId) ?? error;
+    throw refusalOf(error) ?? notRunning(error, workflowId) ?? unanswered(error) ?? error;
   }
 }
 
@@ -182,6 +183,14 @@ const definitionOf: Readonly<Record<Action, UpdateDefinition<CommandAccepted, [O
   pause,
   resume,
 };
+
+/** The engine has the command, but no worker took it in time; it may still be carried out. */
+function unanswered(error: unknown): MigrationError | null {
+  if (!(error instanceof WorkflowUpdateRPCTimeoutOrCancelledError)) return null;
+  return new MigrationError('WORKFLOW_ENGINE_UNAVAILABLE', 'No worker has answered in time', {
+    remedy: 'Check that a worker runs, look at what became of the command, and give it again.',
+  });
+}
 
 function notRunning(error: unknown, workflowId: string): MigrationError | null {
   if (!(error instanceof WorkflowNotFoundError)) return null;

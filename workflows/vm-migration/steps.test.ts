@@ -25,6 +25,8 @@ const withoutRow: Readonly<
   noteMigration: 'writes the records for people',
   notePaused: 'writes a wish to the records; the supervisor carries it out',
   noteDecision: 'writes the records for people',
+  noteChangedPlan: 'writes the records',
+  readLeases: 'reads the records',
   noteAdmission: 'writes the records for people',
   findDeadClaims: 'reads the records',
   readCapacities: 'reads the records',
