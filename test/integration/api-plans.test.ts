@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Projection } from '../../contracts/rest.ts';
 import { MigrationError, type ErrorCode } from '../../core/index.ts';
-import { json, listAudit, setPhase, type MigrationWithMembers } from '../../db/index.ts';
+import { json, listAudit, newId, setPhase, type MigrationWithMembers } from '../../db/index.ts';
 import { startTestApi, type Answered, type TestApi } from '../helpers/api.ts';
 import { insertTestMigration } from '../helpers/records.ts';
 
@@ -40,6 +40,39 @@ const projects = (id: string, downtimeSeconds: number) =>
     },
   });
 const window = { from: '2027-03-06T22:00:00.000Z', until: '2027-03-07T04:00:00.000Z' };
+
+describe('M1 what is asked for', () => {
+  test.each([
+    ['a group that begins its final by itself', { kind: 'group', final: { mode: 'auto' } }],
+    ['a runbook without a group', { runbook: {} }],
+    ['a priority that there is not', { priority: 0 }],
+    ['more at once than are allowed', { concurrency: 1000 }],
+    ['a field that there is not', { autoFinal: true }],
+    ['a VM twice', {}, 2],
+    ['no VM', {}, 0],
+  ])('M1 %s is refused before anything is looked at', async (_what, more, count = 1) => {
+    const site = newId('site');
+    const vms = Array.from({ length: count }, () => ({ siteId: site, moref: 'vm-1' }));
+    const destination = { siteId: newId('site'), clusterMoref: 'domain-c1', datastoreMoref: 'datastore-1' };
+    const body = { kind: 'independent', vms, destination, ...more };
+    expect(judged(await api.call('POST', '/api/v1/migrations', { body }))).toEqual([400, 'INVALID_INPUT']);
+    expect(
+      await api.database.prisma.migration.count({
+        where: { destination: { path: ['siteId'], equals: destination.siteId } },
+      }),
+    ).toBe(0);
+  });
+
+  test('M1 a destination on the site of the VMs is refused', async () => {
+    const [{ sourceSiteId: siteId } = {}] = (await insertTestMigration(api.services)).vmMigrations;
+    const destination = { siteId, clusterMoref: 'domain-c1', datastoreMoref: 'datastore-1' };
+    const body = { kind: 'group', vms: [{ siteId, moref: 'vm-1' }], destination };
+    const answer = await api.call('POST', '/api/v1/migrations', { body });
+    expect(answer.body.errors).toEqual([
+      { pointer: '/destination/siteId', message: 'must be another site than that of the VMs' },
+    ]);
+  });
+});
 
 describe('M9 what is planned', () => {
   test('M9 the final is begun by itself, within a window or by hand, changed while it runs', async () => {

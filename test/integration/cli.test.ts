@@ -1,10 +1,10 @@
 // The `landfall` command as a process against a real API: what people read, what programs read, how it fails.
-import { spawn, type ChildProcess } from 'node:child_process';
 import { rmSync, writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { MigrationError } from '../../core/index.ts';
 import { setPhase } from '../../db/index.ts';
 import { startTestApi, type TestApi } from '../helpers/api.ts';
+import { finish, makeCli, type Cli, type Outcome } from '../helpers/cli.ts';
 import { insertTestMigration } from '../helpers/records.ts';
 
 let api: TestApi;
@@ -14,40 +14,8 @@ beforeAll(async () => {
 });
 afterAll(() => api?.close());
 
-interface Outcome {
-  readonly status: number | null;
-  readonly output: string;
-  readonly errors: string;
-}
-
-function begin(args: readonly string[], env: Readonly<Record<string, string>> = {}): ChildProcess {
-  return spawn(process.execPath, ['--import', 'tsx', 'cli/main.ts', ...args], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: {
-      ...process.env,
-      LANDFALL_HOME: '/nonexistent',
-      LANDFALL_URL: api.url,
-      LANDFALL_TOKEN: api.token,
-      LANDFALL_AUTHORITY_FILE: api.authorityFile,
-      ...env,
-    },
-  });
-}
-
-function finish(child: ChildProcess): Promise<Outcome> {
-  const chunks = { output: '', errors: '' };
-  child.stdout?.on('data', (chunk: Buffer) => (chunks.output += chunk.toString()));
-  child.stderr?.on('data', (chunk: Buffer) => (chunks.errors += chunk.toString()));
-  return new Promise((done, fail) => {
-    child.once('error', fail);
-    child.once('close', (status) => {
-      done({ status, ...chunks });
-    });
-  });
-}
-
-const landfall = (args: readonly string[], env?: Readonly<Record<string, string>>): Promise<Outcome> =>
-  finish(begin(args, env));
+const landfall: Cli['run'] = (...args) => makeCli(api).run(...args);
+const begin: Cli['begin'] = (...args) => makeCli(api).begin(...args);
 const addSite = ['site', 'add', 'old-dc', '--address', 'vcenter.example', '--user', 'administrator@vsphere.local'];
 
 describe('landfall status', () => {

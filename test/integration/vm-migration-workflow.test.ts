@@ -2,6 +2,7 @@
 import type { WorkflowHandle } from '@temporalio/client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { AllActivities } from '../../contracts/activities.ts';
+import { stateOfStep } from '../../core/index.ts';
 import type { VmMigrationResult } from '../../contracts/workflows.ts';
 import { refusalOf } from '../../temporal/client.ts';
 import { testTemporalAddress } from '../../tools/test-temporal.ts';
@@ -68,7 +69,7 @@ const lastPhase = (doubles: Doubles) => doubles.phases.at(-1);
 const inStep = (doubles: Doubles, step: string) => () => lastPhase(doubles)?.step === step;
 
 describe('vmMigration', () => {
-  it('M5 auto final goes from queue to receipt, powers the destination on and leaves nothing', async () => {
+  it('M2 M5 auto final goes from queue to receipt, powers the destination on and leaves nothing', async () => {
     const doubles = makeDoubles();
     expect(await migrate(doubles, undisturbed)).toEqual({ status: 'Completed' });
     const effects = doubles.calls.filter((name) => name !== 'waitForFinalGuest');
@@ -84,6 +85,19 @@ describe('vmMigration', () => {
     expect(effects).toEqual(expected);
     expect([...doubles.exists]).toEqual([]);
     expect(lastPhase(doubles)).toMatchObject({ step: 'ended', state: 'Job complete' });
+    // M2: the states in the words and in the order of the product.
+    const states = doubles.phases.map(({ step, state }) => state ?? stateOfStep(step));
+    expect(states.filter((state, at) => state !== states[at - 1])).toEqual([
+      'Creating shadow VM',
+      'Powering on shadow VM',
+      'Waiting for shadow VM IP',
+      'Apply Storage Policy',
+      'Replicating disks',
+      'Ready for final migration',
+      'Performing final migration',
+      'Destroying Shadow VM',
+      'Job complete',
+    ]);
   });
 
   it('M5 manual final waits for the command and leaves the destination off', async () => {
