@@ -2,7 +2,7 @@
  * What the suite `fleet` runs against: Postgres, a workflow engine (the embedded one, or a given one), and two worker
  * processes, so that what workflows cost is the processor time of one of them.
  */
-import { fileURLToPath } from 'node:url';
+import { resolve } from 'node:path';
 import { Client, Connection } from '@temporalio/client';
 import { migrate, openDatabase, type Database } from '../../../db/index.ts';
 import { searchAttributes } from '../../../temporal/index.ts';
@@ -17,7 +17,8 @@ import { prepareTemporal } from '../../../workers/embedded/temporal.ts';
 import type { Scratch } from '../context.ts';
 import { cpuSecondsOf, residentPeakBytesOf } from '../procfs.ts';
 
-const workerFile = fileURLToPath(new URL('./worker.ts', import.meta.url));
+/** Compiled, as the product's worker is: what turns sources into programs while they run would be measured as well. */
+const workerFile = resolve('dist/tools/bench/fleet/worker.js');
 const hooks = { say: (line: string) => process.stderr.write(`${line}\n`), started: () => undefined };
 
 export interface FleetInstallation {
@@ -65,7 +66,7 @@ export async function startFleet({ scratch, parts, temporal, copyMs }: FleetPlan
       supervise(
         {
           name: role,
-          command: [process.execPath, ...process.execArgv, workerFile, role],
+          command: [process.execPath, workerFile, role],
           env,
           logFile: scratch.file(`${role}.log`),
           stopSignal: 'SIGTERM',
