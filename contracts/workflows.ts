@@ -21,8 +21,18 @@ import type {
 
 const id = (prefix: string) => z.string().startsWith(`${prefix}_`);
 
-/** What a run of vmMigration passes on when it continues as new: only while it replicates. */
-export interface VmMigrationCarry {
+/** What a run of vmMigration passes on when it continues as new. A version stays readable as long as runs with it may begin. */
+export type VmMigrationCarry =
+  | VmMigrationCarryBase
+  | (Omit<VmMigrationCarryBase, 'version'> & {
+      readonly version: 3;
+      /** The newest order of the group. */
+      readonly order: FinalOrder | null;
+      /** Why the last final migration was given up. */
+      readonly lastRefusal: FailureNote | null;
+    });
+
+interface VmMigrationCarryBase {
   readonly version: 2;
   /** The last step that was begun: everything up to it has to be undone on failure. */
   readonly reached: Step;
@@ -63,7 +73,11 @@ export interface IndependentMigrationInput {
 
 /** What a run of groupMigration passes on: never in the middle of a final migration. */
 export interface GroupCarry {
-  readonly version: 1;
+  /** From 2 on with what was accepted and not carried out yet. */
+  readonly version: 1 | 2;
+  readonly finalRequested?: OperatorCommand | null;
+  readonly terminated?: OperatorCommand | null;
+  readonly lastTrouble?: FailureNote | null;
   readonly admitted: boolean;
   readonly paused: boolean;
   readonly finals: number;
@@ -95,8 +109,16 @@ export interface MigrationResult {
 }
 
 /** What the admission workflow passes on. */
+export interface AdmissionCarry {
+  /** From 2 on with those that hold tokens and have not heard it. */
+  readonly version: 1 | 2;
+  readonly state: Admission;
+  readonly arrived: number;
+  readonly toTell?: readonly string[];
+}
+
 export interface AdmissionInput {
-  readonly carry?: { readonly version: 1; readonly state: Admission; readonly arrived: number } | undefined;
+  readonly carry?: AdmissionCarry | undefined;
 }
 
 export const clusterSetupInput = z.strictObject({ clusterId: id('cl') });

@@ -65,6 +65,8 @@ export const limits = {
   janitorSeconds: 300,
   /** A workflow begins with an empty history from here on, at its next safe point; the server suggests 4,096. */
   historyEventsMax: 500,
+  /** The same for queues and groups, which hear of every member: where the server would suggest it. */
+  migrationEventsMax: 4096,
   /** The same for the admission workflow, which hears of every migration: renewing it costs one more run. */
   admissionEventsMax: 2000,
   /** Wait between tries of a step that can only go forward. */

@@ -7,15 +7,19 @@
 import { randomUUID } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
-import type { WorkflowHandle } from '@temporalio/client';
-import { searchAttributes } from '../temporal/index.ts';
+import type { Client, WorkflowHandle } from '@temporalio/client';
+import { shortHistories, startTemporal } from '../test/helpers/temporal-server.ts';
 import { makeDoubles, openBench, until, type Doubles, type RunningBench } from '../test/helpers/workflow-doubles.ts';
-import { supervise } from '../workers/embedded/part.ts';
-import { freePort } from '../workers/embedded/ports.ts';
-import { findTemporalCli } from '../workers/embedded/temporal-cli.ts';
-import { prepareNamespace } from '../workers/embedded/temporal-namespace.ts';
-import { prepareTemporal } from '../workers/embedded/temporal.ts';
-import { changeQueue, changeSettings, finalMigration, pause, resume, retry, terminate } from '../workflows/messages.ts';
+import {
+  changeQueue,
+  changeSettings,
+  claimTokens,
+  finalMigration,
+  pause,
+  resume,
+  retry,
+  terminate,
+} from '../workflows/messages.ts';
 
 const folder = 'test/histories';
 const by = { requestedBy: 'tok_recorded' };
@@ -120,16 +124,74 @@ const scenarios: Readonly<Record<string, Scenario>> = {
   },
 };
 
+/** The same against a server that calls short histories long: runs that begin with what the one before carried. */
+const renewals: Readonly<Record<string, Scenario>> = {
+  'vm-begun-anew': async ({ start, doubles, client }) => {
+    doubles.facts.powersOn = false;
+    const vm = await start('vmMigration', {});
+    await until('readiness', inStep(doubles, 'ready'));
+    const runs = await renewed(client, vm, () => pauseAndResume(vm));
+    await until('readiness', inStep(doubles, 'ready'));
+    await vm.executeUpdate(finalMigration, { args: [by] });
+    await vm.result();
+    return runs;
+  },
+  'group-begun-anew': async ({ start, doubles, client }) => {
+    fillQueue(doubles, 2);
+    doubles.facts.powersOn = false;
+    doubles.concurrency = 2;
+    const migrationId = `mig_${randomUUID()}`;
+    const group = await start('groupMigration', { migrationId }, migrationId);
+    await until('readiness', waitsFor(doubles, 'the final migration to be started'));
+    const runs = await renewed(client, group, () => pauseAndResume(group));
+    await until('readiness', waitsFor(doubles, 'the final migration to be started'));
+    await group.executeUpdate(finalMigration, { args: [by] });
+    await group.result();
+    return runs;
+  },
+  'queue-begun-anew': async ({ start, doubles, client }) => {
+    const [first = '', , last = ''] = fillQueue(doubles, 3);
+    const release = doubles.hold('ensureAgentIso');
+    const migrationId = `mig_${randomUUID()}`;
+    const queue = await start('independentMigration', { migrationId }, migrationId);
+    await until('the first', () => doubles.phases.some(({ vmMigrationId }) => vmMigrationId === first));
+    const { first: before, last: after } = await renewed(client, queue, async () => {
+      for (const kind of ['hold', 'let-go'] as const) {
+        await queue.executeUpdate(changeQueue, { args: [{ ...by, change: { kind, id: last } }] });
+      }
+    });
+    const desk = client.workflow.getHandle('admission');
+    const claim = { id: first, needs: { total: 1 }, priority: 3, owner: migrationId };
+    const { first: deskBefore, last: deskAfter } = await renewed(client, desk, () => desk.signal(claimTokens, claim));
+    release();
+    await queue.result();
+    return { 'queue-first': before, 'queue-last': after, 'admission-first': deskBefore, 'admission-last': deskAfter };
+  },
+};
+
+async function pauseAndResume(handle: WorkflowHandle): Promise<void> {
+  await handle.executeUpdate(pause, { args: [by] });
+  await handle.executeUpdate(resume, { args: [by] });
+}
+
+/** Gives the command until another run has begun. */
+async function renewed(client: Client, handle: WorkflowHandle, command: () => Promise<void>) {
+  const runNow = async (): Promise<string> => (await handle.describe()).runId;
+  const firstRun = await runNow();
+  while ((await runNow()) === firstRun) await command();
+  return { first: client.workflow.getHandle(handle.workflowId, firstRun), last: handle };
+}
+
 function fillQueue(doubles: Doubles, length: number): readonly string[] {
   const members = Array.from({ length }, () => `vmm_${randomUUID()}`);
   doubles.queue = members;
   return members;
 }
 
-async function record(address: string): Promise<void> {
+async function record(address: string, recorded: readonly (readonly [string, Scenario])[]): Promise<void> {
   const bench = await openBench(address);
   mkdirSync(folder, { recursive: true });
-  for (const [name, run] of chosen(process.argv.slice(2))) {
+  for (const [name, run] of recorded) {
     const doubles = makeDoubles();
     await bench.run(doubles, async (running) => {
       const handles = await run({ ...running, doubles });
@@ -139,12 +201,10 @@ async function record(address: string): Promise<void> {
   await bench.close();
 }
 
-function chosen(names: readonly string[]): readonly (readonly [string, Scenario])[] {
-  const unknown = names.filter((name) => scenarios[name] === undefined);
-  if (unknown.length > 0) {
-    throw new Error(`No such scenario: ${unknown.join(', ')}. There are: ${Object.keys(scenarios).join(', ')}`);
-  }
-  return Object.entries(scenarios).filter(([name]) => names.length === 0 || names.includes(name));
+function refuseUnknown(names: readonly string[]): void {
+  const known = [...Object.keys(scenarios), ...Object.keys(renewals)];
+  const unknown = names.filter((name) => !known.includes(name));
+  if (unknown.length > 0) throw new Error(`No such scenario: ${unknown.join(', ')}. There are: ${known.join(', ')}`);
 }
 
 async function keep(name: string, handle: WorkflowHandle): Promise<void> {
@@ -156,16 +216,20 @@ async function keep(name: string, handle: WorkflowHandle): Promise<void> {
   process.stdout.write(`${name}: written\n`);
 }
 
-const embedded = prepareTemporal({
-  cli: await findTemporalCli(process.env),
-  logFile: '/dev/null',
-  port: await freePort(),
-});
-const part = supervise(embedded.spec, { say: (line) => console.error(line), started: () => undefined });
-try {
-  await part.firstReady;
-  await prepareNamespace(embedded.address, searchAttributes, { embedded: true });
-  await record(embedded.address);
-} finally {
-  await part.stop();
+/** More than a run needs to come back to where it waits. */
+const eventsOfLongHistory = 90;
+const names = process.argv.slice(2);
+refuseUnknown(names);
+for (const [all, settings] of [
+  [scenarios, {}],
+  [renewals, shortHistories(eventsOfLongHistory)],
+] as const) {
+  const recorded = Object.entries(all).filter(([name]) => names.length === 0 || names.includes(name));
+  if (recorded.length === 0) continue;
+  const temporal = await startTemporal(settings);
+  try {
+    await record(temporal.address, recorded);
+  } finally {
+    await temporal.stop();
+  }
 }

@@ -3,19 +3,12 @@
  * datastore, link and in total. One workflow for all, because a link has two ends. The rules are core's; it
  * must not know what a migration is.
  */
-import {
-  allHandlersFinished,
-  condition,
-  continueAsNew,
-  setCurrentDetails,
-  setHandler,
-  workflowInfo,
-  proxyLocalActivities,
-} from '@temporalio/workflow';
+import { condition, setCurrentDetails, setHandler, proxyLocalActivities } from '@temporalio/workflow';
 import type { RecordsActivities, WaitingClaim } from '../contracts/activities.ts';
 import type { AdmissionInput } from '../contracts/workflows.ts';
 import { admit, claim, limits, prioritize, release, waitingFor, type Admission } from '../core/index.ts';
 import { recordsOptions } from '../temporal/index.ts';
+import { beginAnew, shouldBeginAnew } from './begin-anew.ts';
 import { admitted, changeCapacities, changePriorities, claimTokens, releaseTokens } from './messages.ts';
 import { tell } from './tell.ts';
 
@@ -46,9 +39,10 @@ export async function admission(input: AdmissionInput): Promise<void> {
     grant(desk);
     await tellAll(desk);
     await noteWaiting(desk);
-    if (workflowInfo().continueAsNewSuggested || workflowInfo().historyLength > limits.admissionEventsMax) {
-      await condition(() => allHandlersFinished() && desk.toTell.size === 0);
-      await continueAsNew<typeof admission>({ carry: { version: 1, state: desk.state, arrived: desk.arrived } });
+    if (shouldBeginAnew(limits.admissionEventsMax)) {
+      // Handlers do not wait for anything, so none is under way; what they left to do is done by the next run.
+      const { state, arrived, toTell } = desk;
+      await beginAnew<typeof admission>({ carry: { version: 2, state, arrived, toTell: [...toTell] } });
     }
   }
 }
@@ -56,7 +50,9 @@ export async function admission(input: AdmissionInput): Promise<void> {
 function open({ carry }: AdmissionInput): Desk {
   const state = carry?.state ?? { capacities: {}, leases: [], waiting: [] };
   const known = { state, arrived: carry?.arrived ?? 0, open: carry !== undefined };
-  return { ...known, changed: true, toTell: new Set(), released: new Set(), noted: '' };
+  // What the former run told people is not known any more: it is told again.
+  const noted = carry === undefined ? '' : 'by the former run';
+  return { ...known, changed: true, toTell: new Set(carry?.toTell), released: new Set(), noted };
 }
 
 /** A first run finds nothing under way; one whose former run was ended from outside does not give the same tokens twice. */

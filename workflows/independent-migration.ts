@@ -7,13 +7,11 @@ import {
   ParentClosePolicy,
   allHandlersFinished,
   condition,
-  continueAsNew,
   setCurrentDetails,
   setHandler,
   startChild,
   WorkflowIdReusePolicy,
   upsertSearchAttributes,
-  workflowInfo,
   proxyLocalActivities,
 } from '@temporalio/workflow';
 import type { RecordsActivities } from '../contracts/activities.ts';
@@ -36,6 +34,7 @@ import {
   type Status,
 } from '../core/index.ts';
 import { isAlreadyStarted, migGroup, recordsOptions, refusal } from '../temporal/index.ts';
+import { beginAnew, shouldBeginAnew } from './begin-anew.ts';
 import { countEnds, endAsTerminated } from './members.ts';
 import { changeQueue, memberCommand, memberReport, pause, resume, terminate } from './messages.ts';
 import { tell } from './tell.ts';
@@ -64,7 +63,7 @@ export async function independentMigration(input: IndependentMigrationInput): Pr
   for (;;) {
     await step(state);
     if (isOver(state)) return countEnds([...state.ended.values()]);
-    if (workflowInfo().continueAsNewSuggested) await renew(state);
+    if (shouldBeginAnew(limits.migrationEventsMax)) await renew(state);
     await condition(() => hasWork(state) || isOver(state));
   }
 }
@@ -209,10 +208,12 @@ function noteEnd(state: State, vmMigrationId: string, status: Status): void {
   state.failed.delete(vmMigrationId);
 }
 
+/** Not before everything that was accepted is carried out: what is left to do is done first. */
 async function renew(state: State): Promise<void> {
   await condition(allHandlersFinished);
+  if (hasWork(state) || isOver(state)) return;
   const { migrationId, queue, running, failed, ended, terminated } = state;
-  await continueAsNew<typeof independentMigration>({
+  await beginAnew<typeof independentMigration>({
     migrationId,
     carry: { version: 1, queue, running: [...running], failed: [...failed], ended: [...ended], terminated },
   });

@@ -19,6 +19,8 @@ interface TemporalPlace {
   readonly uiPort?: number;
   /** Where the UI has encrypted payloads shown in clear. */
   readonly codecEndpoint?: string;
+  /** Tests make the server's limits small: names and JSON values of its dynamic configuration. */
+  readonly dynamicConfig?: Readonly<Record<string, unknown>>;
 }
 
 export interface EmbeddedTemporal {
@@ -28,9 +30,12 @@ export interface EmbeddedTemporal {
 
 /** Says how to run the server; makes its folder. May be called again. */
 export function prepareTemporal(place: TemporalPlace): EmbeddedTemporal {
-  const { cli, dataFolder, logFile, port, uiPort, codecEndpoint } = place;
+  const { cli, dataFolder, logFile, port, uiPort, codecEndpoint, dynamicConfig = {} } = place;
   const address = `127.0.0.1:${port}`;
   const args = ['server', 'start-dev', '--ip', '127.0.0.1', '--port', String(port), '--log-level', 'warn'];
+  for (const [name, value] of Object.entries(dynamicConfig)) {
+    args.push('--dynamic-config-value', `${name}=${JSON.stringify(value)}`);
+  }
   if (dataFolder !== undefined) {
     mkdirSync(dataFolder, { recursive: true, mode: 0o700 });
     args.push('--db-filename', join(dataFolder, `server-${cli.serverVersion}.db`));

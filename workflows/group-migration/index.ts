@@ -3,18 +3,12 @@
  * its record. It claims tokens for all its members at once, starts so many at a time, waits until all are ready
  * and somebody says so, and then runs the final migration. Start reading here, then `final.ts`.
  */
-import {
-  allHandlersFinished,
-  condition,
-  continueAsNew,
-  upsertSearchAttributes,
-  workflowInfo,
-  proxyLocalActivities,
-} from '@temporalio/workflow';
+import { allHandlersFinished, condition, upsertSearchAttributes, proxyLocalActivities } from '@temporalio/workflow';
 import type { RecordsActivities } from '../../contracts/activities.ts';
 import type { GroupMigrationInput, MigrationResult } from '../../contracts/workflows.ts';
 import { isEnded, itsTurn, limits, sumOf, type Status } from '../../core/index.ts';
 import { admissionWorkflowId, migGroup, recordsOptions } from '../../temporal/index.ts';
+import { beginAnew, shouldBeginAnew } from '../begin-anew.ts';
 import { countEnds, endAsTerminated } from '../members.ts';
 import { claimTokens, releaseTokens } from '../messages.ts';
 import { tell } from '../tell.ts';
@@ -127,13 +121,18 @@ async function waitForAdmission(group: Group): Promise<void> {
 
 /** Safe here: no final is under way, and members report to the workflow's id. */
 async function renewIfLong(group: Group): Promise<void> {
-  if (!workflowInfo().continueAsNewSuggested) return;
+  if (!shouldBeginAnew(limits.migrationEventsMax)) return;
   await condition(allHandlersFinished);
-  const { input, admitted, finals, paused, started, members, standing } = group;
-  await continueAsNew<typeof groupMigration>({
+  // Whatever was accepted meanwhile is carried out by the next run.
+  const { input, admitted, finals, paused, started, members, standing, finalRequested, terminated, lastTrouble } =
+    group;
+  await beginAnew<typeof groupMigration>({
     migrationId: input.migrationId,
     carry: {
-      version: 1,
+      version: 2,
+      finalRequested,
+      terminated,
+      lastTrouble,
       admitted,
       finals,
       paused,

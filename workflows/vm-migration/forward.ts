@@ -8,6 +8,7 @@ import { hasFailureCode, noteOf } from '../../temporal/index.ts';
 import { orderToPowerOn } from './final-in-group.ts';
 import { tireless } from './proxies.ts';
 import { giveUpFinal } from './replicate.ts';
+import { renewForward } from './renew.ts';
 import { report } from './report.ts';
 import { enter, type Run } from './run.ts';
 import { buildingSteps, closingSteps, powerOnStep, type ForwardStep } from './steps.ts';
@@ -20,7 +21,7 @@ export async function handOver(run: Run, token: number): Promise<boolean> {
   const finalId = run.order?.finalId ?? 0;
   const noted = enter(run, 'handOver');
   try {
-    await persist(run, () => tireless.handOver({ ...run.ref, token }), cancelled);
+    await persist(run, () => tireless.handOver({ ...run.ref, token }), { except: cancelled });
     await noted;
     await report(run, { what: 'handed-over', finalId });
     return true;
@@ -43,7 +44,8 @@ export async function goForward(run: Run): Promise<void> {
 
 /** The guest stands still: the note for people must not cost it time. */
 async function goStep(run: Run, row: ForwardStep): Promise<void> {
-  await Promise.all([enter(run, row.step), persist(run, () => row.run(run.ref))]);
+  const work = (): Promise<void> => row.run(run.ref);
+  await Promise.all([enter(run, row.step), persist(run, work, { between: () => renewForward(run) })]);
 }
 
 /** Returns what goes on beside the rest: the wait for the guest that was started, if it was. */
@@ -73,8 +75,16 @@ async function waitForGuest(run: Run, waitFor: PowerOnWait): Promise<boolean> {
   }
 }
 
+interface Persistence {
+  /** What is thrown instead of tried again. */
+  readonly except?: readonly ErrorCode[];
+  /** Done before each further try. */
+  readonly between?: () => Promise<void>;
+}
+
 /** Tries until it works, and says why it does not. */
-export async function persist<T>(run: Run, work: () => Promise<T>, except: readonly ErrorCode[] = []): Promise<T> {
+export async function persist<T>(run: Run, work: () => Promise<T>, options: Persistence = {}): Promise<T> {
+  const { except = [], between } = options;
   let waitSeconds: number = limits.forwardRetrySecondsMin;
   for (;;) {
     try {
@@ -84,6 +94,7 @@ export async function persist<T>(run: Run, work: () => Promise<T>, except: reado
       const reason = noteOf(error);
       await enter(run, run.step, { reason, waitingFor: 'another try', needsOperator: true });
       await sleep(waitSeconds * 1000);
+      await between?.();
       waitSeconds = Math.min(waitSeconds * 2, limits.forwardRetrySecondsMax);
     }
   }

@@ -2,20 +2,13 @@
  * From the first copied byte to the frozen source: follows replication, waits for the final migration,
  * stops the source and freezes. Whatever cancels a final from outside leads back to replication.
  */
-import {
-  CancellationScope,
-  allHandlersFinished,
-  condition,
-  continueAsNew,
-  isCancellation,
-  workflowInfo,
-} from '@temporalio/workflow';
+import { CancellationScope, condition, isCancellation } from '@temporalio/workflow';
 import type { SuperviseResult, SuperviseUntil } from '../../contracts/activities.ts';
-import type { VmMigrationInput } from '../../contracts/workflows.ts';
 import { limits, type ErrorCode } from '../../core/index.ts';
 import { hasFailureCode, noteOf, refusal } from '../../temporal/index.ts';
 import { finalInGroup } from './final-in-group.ts';
 import { finals, records, supervisor, tireless, waits } from './proxies.ts';
+import { isLong, renewRun } from './renew.ts';
 import { report } from './report.ts';
 import { enter, type Run } from './run.ts';
 
@@ -66,8 +59,8 @@ async function replicateUntilReady(run: Run): Promise<void> {
   run.reached = 'replicate';
   await enter(run, 'replicate', { reason: run.lastRefusal });
   for (;;) {
-    const result = await supervise(run, 'ready');
-    if (result.outcome === 'ready') break;
+    const outcome = await follow(run, 'ready');
+    if (outcome === 'ready') break;
     await renewRun(run);
   }
   run.ready = true;
@@ -83,30 +76,33 @@ async function waitForFinal(run: Run): Promise<void> {
   });
   await report(run, { what: 'ready' });
   while (!isFinalWanted(run) && run.ready) {
-    const outcome = await superviseUntilFinal(run, byRules ? 'final' : 'not-ready');
+    const outcome = await follow(run, byRules ? 'final' : 'not-ready');
     if (outcome === 'not-ready') run.ready = false;
     if (outcome === 'final' && (byRules || isFinalWanted(run))) return;
     if (outcome === 'detached') await renewRun(run);
   }
 }
 
+/** An order of the group may come before it is ready: it is obeyed then. */
 function isFinalWanted(run: Run): boolean {
-  return run.finalRequested || run.order?.order === 'stop';
+  return run.ready && (run.finalRequested || run.order?.order === 'stop');
 }
 
-/** The supervisor goes on writing progress while people decide; a wanted final lets go of it at once. */
-async function superviseUntilFinal(run: Run, until: SuperviseUntil): Promise<SuperviseResult['outcome']> {
+/**
+ * The supervisor goes on writing progress while people decide; a wanted final lets go of it at once, and so does a history that
+ * has become long. The job goes on by itself.
+ */
+async function follow(run: Run, until: SuperviseUntil): Promise<SuperviseResult['outcome']> {
   const scope = new CancellationScope({ cancellable: true });
   const following = scope.run(() => supervise(run, until)).then((result) => result.outcome);
-  const wanted = condition(() => isFinalWanted(run)).then(() => 'final' as const);
-  const first = await Promise.race([following, wanted]);
-  if (first === 'final') {
-    scope.cancel();
-    await following.catch((error: unknown) => {
-      if (!isCancellation(error)) throw error;
-    });
-  }
-  return first;
+  const letGo = condition(() => isFinalWanted(run) || isLong(run)).then(() => null);
+  const first = await Promise.race([following, letGo]);
+  if (first !== null) return first;
+  scope.cancel();
+  await following.catch((error: unknown) => {
+    if (!isCancellation(error)) throw error;
+  });
+  return isFinalWanted(run) ? 'final' : 'detached';
 }
 
 async function supervise(run: Run, until: SuperviseUntil): Promise<SuperviseResult> {
@@ -119,17 +115,6 @@ async function supervise(run: Run, until: SuperviseUntil): Promise<SuperviseResu
     throw refusal('SOURCE_DISK_CHANGED', result.failure?.message ?? 'A disk of the source VM was changed');
   }
   return result;
-}
-
-/** The job runs on by itself, so this is the safe place to start with an empty history. */
-async function renewRun(run: Run): Promise<void> {
-  if (!workflowInfo().continueAsNewSuggested && workflowInfo().historyLength < limits.historyEventsMax) return;
-  await condition(allHandlersFinished);
-  const { onlyByHand, paused, reached } = run;
-  await continueAsNew<(input: VmMigrationInput) => Promise<unknown>>({
-    ...run.input,
-    carry: { version: 2, reached, onlyByHand, paused },
-  });
 }
 
 async function stopAndFreeze(run: Run): Promise<number> {

@@ -63,13 +63,13 @@ export function startRun(input: VmMigrationInput): Run {
     admitted: input.inGroup === true || carry !== undefined,
     ready: false,
     finalRequested: false,
-    order: null,
+    order: carry?.version === 3 ? carry.order : null,
     finalUnderWay: false,
     handingOver: false,
     terminateRequested: false,
     ended: false,
     labels: new Map(),
-    lastRefusal: null,
+    lastRefusal: carry?.version === 3 ? carry.lastRefusal : null,
     cancel: () => undefined,
   };
 }
