@@ -8,6 +8,7 @@ import { migrate, openDatabase, type Database } from '../../../db/index.ts';
 import { searchAttributes } from '../../../temporal/index.ts';
 import { encryptingConverter } from '../../../temporal/payload-codec.ts';
 import { openKeyring } from '../../../temporal/payload-keys.ts';
+import { endsWithParent } from '../../../workers/embedded/launch.ts';
 import { supervise, type Part } from '../../../workers/embedded/part.ts';
 import { freePort } from '../../../workers/embedded/ports.ts';
 import { ensureDatabase, preparePostgres } from '../../../workers/embedded/postgres.ts';
@@ -59,6 +60,7 @@ export async function startFleet({ scratch, parts, temporal, copyMs }: FleetPlan
     FLEET_KEYS: keysFile,
     FLEET_COPY_MS: String(copyMs),
   };
+  const [program = process.execPath, ...args] = [...endsWithParent('SIGKILL'), process.execPath];
   const pids: number[] = [];
   const past = { cpuSeconds: 0, memoryPeakBytes: 0 };
   const worker = (role: 'workflows' | 'activities'): Promise<void> =>
@@ -66,7 +68,7 @@ export async function startFleet({ scratch, parts, temporal, copyMs }: FleetPlan
       supervise(
         {
           name: role,
-          command: [process.execPath, workerFile, role],
+          command: [program, ...args, workerFile, role],
           env,
           logFile: scratch.file(`${role}.log`),
           stopSignal: 'SIGTERM',
