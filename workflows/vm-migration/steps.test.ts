@@ -44,6 +44,7 @@ const withoutRow: Readonly<
   finishClusterSetup: 'writes the records for people',
   requestGuestShutDown: 'a command of a person beside the steps; the guest decides what becomes of it',
   changeDials: 'a command of a person beside the steps; the supervisor repeats it',
+  settleOwner: 'asks who owns the disks when a run that was ended in the middle is carried on; tested with orphans',
   waitForFinalGuest: 'only waits, beside the steps, and completes the figures',
 };
 
