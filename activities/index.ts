@@ -11,6 +11,7 @@ import type { Services } from './services.ts';
 import { vsphereActivities } from './vsphere/index.ts';
 
 export { activityInterceptor } from './interceptor.ts';
+export { productVersion } from './version.ts';
 export { openServices, type Services, type WorkerSettings } from './services.ts';
 
 export function makeActivities(services: Services): AllActivities {

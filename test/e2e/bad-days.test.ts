@@ -6,12 +6,21 @@ import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { LeakReport, Migration, VmMigration } from '../../contracts/rest.ts';
 import { RefusedError } from '../../demo/harness/installation.ts';
-import { followVmMigration, listVms, showVmMigration, startMigration } from '../../demo/harness/operations.ts';
+import {
+  findVmPlaces,
+  followVmMigration,
+  listVms,
+  showMigration,
+  showVmMigration,
+  startMigration,
+} from '../../demo/harness/operations.ts';
 import { writerVm } from '../../demo/harness/scenario.ts';
 import { waitFor } from '../../demo/harness/wait.ts';
 import { openWorld, type World } from '../helpers/world.ts';
 
 const BUSY = 'busy';
+/** Added to a queue that runs. */
+const LATE = 'late';
 const SLOW_BYTES_PER_SECOND = '1000000';
 let world: World;
 
@@ -20,6 +29,7 @@ beforeAll(async () => {
     wan: { bytesPerSecondMax: 25_000_000, rttMs: 20 },
     vms: [
       writerVm({ name: BUSY, capacityMib: 256, seedMib: 96, writerPauseMs: 20 }),
+      writerVm({ name: LATE, capacityMib: 64, seedMib: 8, writerPauseMs: 100 }),
       {
         ...writerVm({ name: 'snapped', capacityMib: 64, seedMib: 0, writerPauseMs: 100, powerOn: false }),
         snapshot: true,
@@ -213,9 +223,18 @@ describe('a migration under way', () => {
 });
 
 describe('M5 afterwards', () => {
+  let queue: Migration;
+  const powerAtBothEnds = async (name: string): Promise<string[]> => [
+    (await world.lab.control.vm('source', name)).powerState,
+    (await world.lab.control.vm('destination', name)).powerState,
+  ];
+
   test('M5 a manual final ends off at both ends, by CLI words and receipts alike', async () => {
-    const migration = await startMigration(world.installation, world.sites, { vmNames: [BUSY], autoFinal: false });
-    const id = migration.vmMigrations[0]?.id ?? '';
+    queue = await startMigration(world.installation, world.sites, { vmNames: [BUSY], autoFinal: false });
+    const vms = await findVmPlaces(world.installation, world.sites, [LATE]);
+    const grown = await world.installation.call<Migration>('POST', `/migrations/${queue.id}/members`, { vms });
+    expect(grown.vmMigrations[1]).toMatchObject({ status: 'Queued', waitingFor: 'its turn in the queue' });
+    const id = queue.vmMigrations[0]?.id ?? '';
     await followVmMigration(world.installation, id, {
       reached: (now) => now.status === 'Ready To Migrate',
       timeoutMs: 180_000,
@@ -225,10 +244,40 @@ describe('M5 afterwards', () => {
       reached: (now) => now.status === 'Completed',
       timeoutMs: 180_000,
     });
-    expect((await world.lab.control.vm('source', BUSY)).powerState).toBe('poweredOff');
-    expect((await world.lab.control.vm('destination', BUSY)).powerState).toBe('poweredOff');
+    expect(await powerAtBothEnds(BUSY)).toEqual(['poweredOff', 'poweredOff']);
     expect(await world.installation.call<object>('GET', `/vm-migrations/${id}/receipt`)).toHaveProperty('signature');
     expect(ended.downtime?.dataPathMs ?? Number.NaN).toBeLessThanOrEqual(1000);
+  });
+
+  test('M6 the next in the queue stands still while its site is paused', async () => {
+    const site = `/sites/${world.sites.source.id}`;
+    const late = (await showMigration(world.installation, queue.id)).vmMigrations[1]?.id ?? '';
+    await world.installation.call('POST', `${site}/actions/pause`, {});
+    const held = await followVmMigration(world.installation, late, {
+      reached: ({ waitingFor }) => waitingFor?.endsWith('to be resumed') === true,
+      timeoutMs: 60_000,
+    });
+    expect(held.waitingFor).toBe(`the site ${world.sites.source.name} to be resumed`);
+    await world.installation.call('POST', `${site}/actions/resume`, {});
+    await followVmMigration(world.installation, late, {
+      reached: ({ status }) => status === 'Ready To Migrate',
+      timeoutMs: 180_000,
+    });
+  });
+
+  test('M5 with auto final, decided while it runs, it ends off at the source and on at the destination', async () => {
+    await world.installation.call('PATCH', `/migrations/${queue.id}`, {
+      final: { mode: 'auto' },
+      objectives: { downtimeSecondsMax: 600 },
+    });
+    const late = (await showMigration(world.installation, queue.id)).vmMigrations[1]?.id ?? '';
+    await followVmMigration(world.installation, late, {
+      reached: ({ status }) => status === 'Completed',
+      timeoutMs: 180_000,
+    });
+    expect(await powerAtBothEnds(LATE)).toEqual(['poweredOff', 'poweredOn']);
+    const ended = await showMigration(world.installation, queue.id);
+    expect(ended).toMatchObject({ status: 'Completed', counts: { total: 2, completed: 2 } });
   });
 
   test('the passwords stand nowhere in clear: logs, histories, database', async () => {
