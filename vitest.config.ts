@@ -1,7 +1,8 @@
 // Test projects. unit: beside the code, no servers. integration: real Postgres and Temporal, one of each per run.
 // e2e, steps and faults: the whole product with the lab; steps goes through the step table on VMs without a guest system,
 // faults kills things at random moments. iso: boots the agent ISO.
-// Server tests run one file after another: two cores carry one set of servers and guests.
+// Server tests run one file after another: two cores carry one set of servers and guests. Only e2e files, which wait most
+// of their time, run two at once, each in nets and ports of its own (test/helpers/world.ts).
 import { defineConfig } from 'vitest/config';
 
 const servers = { pool: 'forks' as const, fileParallelism: false, testTimeout: 60_000, hookTimeout: 120_000 };
@@ -31,6 +32,8 @@ export default defineConfig({
         test: {
           name: 'e2e',
           ...servers,
+          fileParallelism: true,
+          maxWorkers: 2,
           include: ['test/e2e/**/*.test.ts'],
           testTimeout: 900_000,
           hookTimeout: 300_000,

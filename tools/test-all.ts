@@ -4,8 +4,8 @@
  * The set-up has run before; this must not build anything that a user needs.
  */
 import { mkdirSync } from 'node:fs';
-import { runStage, stopRunningStage } from './stages/run-stage.ts';
-import { stages } from './stages/stages.ts';
+import { runStage, stopRunningStages } from './stages/run-stage.ts';
+import { inTurns, stages } from './stages/stages.ts';
 
 const asked = process.argv.slice(2);
 const unknown = asked.filter((name) => !stages.some((stage) => stage.name === name));
@@ -19,7 +19,7 @@ if (unknown.length > 0) {
 mkdirSync('build/logs', { recursive: true });
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.on(signal, () => {
-    stopRunningStage();
+    stopRunningStages();
     process.exit(130);
   });
 }
@@ -27,11 +27,15 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 const begunMs = performance.now();
 const total = { passed: 0, failed: 0 };
 const failedStages: string[] = [];
-for (const stage of stages.filter(({ name }) => asked.length === 0 || asked.includes(name))) {
-  const { passed, failed } = await runStage(stage);
-  total.passed += passed;
-  total.failed += failed;
-  if (failed > 0) failedStages.push(stage.name);
+for (const together of inTurns(stages.filter(({ name }) => asked.length === 0 || asked.includes(name)))) {
+  await Promise.all(
+    together.map(async (stage) => {
+      const { passed, failed } = await runStage(stage);
+      total.passed += passed;
+      total.failed += failed;
+      if (failed > 0) failedStages.push(stage.name);
+    }),
+  );
 }
 
 const minutes = ((performance.now() - begunMs) / 60_000).toFixed(1);

@@ -27,8 +27,10 @@ export interface OwnWorker {
 /** Starts a world with this scenario; takes some seconds and 127.x loopback nets of its own. */
 export async function openWorld(scenario: Scenario, worker?: OwnWorker): Promise<World> {
   const home = await mkdtemp(join(tmpdir(), 'landfall-test-'));
-  const net = await findFreeNet(100, 120);
-  const apiPort = await findFreePort(18743);
+  // Files that run at once must not find the same place free.
+  const place = Number(process.env['VITEST_POOL_ID'] ?? '1') - 1;
+  const net = await findFreeNet(100 + place * 10, 109 + place * 10);
+  const apiPort = await findFreePort(18743 + place * 100);
   const started: { lab?: Lab; installation?: Installation } = {};
   const close = async (): Promise<void> => {
     await worker?.stop();

@@ -8,36 +8,42 @@ import type { Stage } from './stages.ts';
 import { countResults, type Results } from './count-results.ts';
 
 const tailLines = 60;
-let running: ChildProcess | undefined;
+const running = new Set<ChildProcess>();
 
 /** The whole process group: servers and guests that a test started must not outlive it. */
-export function stopRunningStage(): void {
-  if (running?.pid === undefined) return;
+function killGroup({ pid }: ChildProcess): void {
+  if (pid === undefined) return;
   try {
-    process.kill(-running.pid, 'SIGKILL');
+    process.kill(-pid, 'SIGKILL');
   } catch {
     // It ended by itself meanwhile.
   }
+}
+
+export function stopRunningStages(): void {
+  for (const child of running) killGroup(child);
 }
 
 function runCommand(stage: Stage, command: readonly [string, ...string[]], log: number): Promise<number> {
   return new Promise((resolve) => {
     const [program, ...args] = command;
     const env = { ...process.env, FORCE_COLOR: '0', NO_COLOR: '1', ...stage.env };
-    running = spawn(program, args, { cwd: stage.cwd, env, detached: true, stdio: ['ignore', log, log] });
+    const child = spawn(program, args, { cwd: stage.cwd, env, detached: true, stdio: ['ignore', log, log] });
+    running.add(child);
     const limit = setTimeout(() => {
       writeSync(log, `\nended: took longer than ${stage.minutesMax} minutes\n`);
-      stopRunningStage();
+      killGroup(child);
     }, stage.minutesMax * 60_000);
     const done = (status: number): void => {
       clearTimeout(limit);
+      running.delete(child);
       resolve(status);
     };
-    running.once('error', (error) => {
+    child.once('error', (error) => {
       writeSync(log, `${program}: ${error.message}\n`);
       done(127);
     });
-    running.once('close', (code) => done(code ?? 1));
+    child.once('close', (code) => done(code ?? 1));
   });
 }
 

@@ -10,6 +10,8 @@ export interface Stage {
   readonly count: Count;
   readonly minutesMax: number;
   readonly env?: Readonly<Record<string, string>>;
+  /** Runs beside the stage before it: both wait more than they work. */
+  readonly besideLast?: boolean;
 }
 
 const bin = (name: string): string => `node_modules/.bin/${name}`;
@@ -83,12 +85,20 @@ export const stages: readonly Stage[] = [
     minutesMax: 15,
   },
   {
+    name: 'rust-build',
+    commands: [['cargo', 'test', '--locked', '--workspace', '--no-run']],
+    cwd: 'dataplane',
+    count: 'one',
+    minutesMax: 20,
+  },
+  {
     name: 'rust-test',
     commands: [['cargo', 'test', '--locked', '--workspace', '--no-fail-fast']],
     cwd: 'dataplane',
     count: 'cargo',
     minutesMax: 20,
   },
+  { ...vitest('integration', 20), besideLast: true },
   {
     name: 'go-format',
     commands: [['sh', '-c', 'unformatted=$(gofmt -l .); echo "$unformatted"; test -z "$unformatted"']],
@@ -98,7 +108,6 @@ export const stages: readonly Stage[] = [
   },
   { name: 'go-vet', commands: [['go', 'vet', './...']], cwd: 'lab', count: 'one', minutesMax: 10 },
   { name: 'go-test', commands: [['go', 'test', '-v', './...']], cwd: 'lab', count: 'go', minutesMax: 15 },
-  vitest('integration', 15),
   vitest('steps', 20),
   vitest('e2e', 25),
   vitest('faults', 25, {
@@ -106,3 +115,14 @@ export const stages: readonly Stage[] = [
     LANDFALL_GROUP_RUNS: process.env['LANDFALL_GROUP_RUNS'] ?? '1',
   }),
 ];
+
+/** What runs at once, in order. */
+export function inTurns(chosen: readonly Stage[]): readonly (readonly Stage[])[] {
+  const turns: Stage[][] = [];
+  for (const stage of chosen) {
+    const last = turns.at(-1);
+    if (stage.besideLast === true && last !== undefined) last.push(stage);
+    else turns.push([stage]);
+  }
+  return turns;
+}
