@@ -5,9 +5,11 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+
+use crate::stage::wait;
 
 const READ: u16 = 0;
 const WRITE: u16 = 1;
@@ -104,6 +106,7 @@ fn exchange(
 /// A guest that writes all the time; every write is remembered once it was acknowledged.
 pub struct Writer {
     stop: Arc<AtomicBool>,
+    acknowledged: Arc<AtomicU64>,
     thread: JoinHandle<(Vec<(u64, u64)>, Duration)>,
 }
 
@@ -122,8 +125,8 @@ pub fn record(number: u64, offset: u64) -> Vec<u8> {
 impl Writer {
     /// Writes numbered records at scattered places within `size` bytes, with a pause after each.
     pub fn start(socket: &Path, size: u64, pause: Duration) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (socket, stopped) = (socket.to_owned(), stop.clone());
+        let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (socket, stopped, count) = (socket.to_owned(), stop.clone(), acknowledged.clone());
         let thread = std::thread::spawn(move || {
             let mut disk = GuestDisk::open(&socket);
             let mut written = Vec::new();
@@ -137,12 +140,19 @@ impl Writer {
                     disk.flush();
                 }
                 written.push((number, offset));
+                count.store(number, Ordering::SeqCst);
                 std::thread::sleep(pause);
             }
             disk.flush();
             (written, disk.longest_stall)
         });
-        Self { stop, thread }
+        Self { stop, acknowledged, thread }
+    }
+
+    /// Waits until the guest has written so many records more than now.
+    pub fn writes_on(&self, records: u64) {
+        let enough = self.acknowledged.load(Ordering::SeqCst) + records;
+        wait("the guest to write on", || self.acknowledged.load(Ordering::SeqCst) >= enough);
     }
 
     /// Ends it; every acknowledged record with its place, and the longest stall.
