@@ -116,7 +116,7 @@ export const stages: readonly Stage[] = [
   vitest('steps', 20),
   vitest('e2e', 25),
   vitest('faults', 25, {
-    LANDFALL_FAULT_RUNS: process.env['LANDFALL_FAULT_RUNS'] ?? '3',
+    LANDFALL_FAULT_RUNS: process.env['LANDFALL_FAULT_RUNS'] ?? '2',
     LANDFALL_GROUP_RUNS: process.env['LANDFALL_GROUP_RUNS'] ?? '1',
   }),
 ];
