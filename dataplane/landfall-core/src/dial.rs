@@ -41,19 +41,14 @@ impl Capacity {
     }
 }
 
-/// What the replication rate allows the background; the lower of dial and absolute limit binds.
-/// `None` is no limit.
-pub fn background_limit(
-    replication_rate: u8,
-    absolute: Option<u64>,
-    capacity: Option<f64>,
-) -> Option<f64> {
-    let dial = match (replication_rate, capacity) {
+/// What the replication rate allows the background, in bytes of content per second. `None` is no
+/// limit. An absolute limit has a bucket of its own: it counts what goes on the line.
+pub fn background_limit(replication_rate: u8, capacity: Option<f64>) -> Option<f64> {
+    match (replication_rate, capacity) {
         (0, _) => Some(0.0),
         (rate @ 1..=49, Some(capacity)) => Some(f64::from(rate) / 50.0 * capacity),
         _ => None,
-    };
-    lower(dial, absolute.map(|limit| limit as f64))
+    }
 }
 
 /// The lower of two limits; `None` is no limit.

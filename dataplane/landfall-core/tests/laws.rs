@@ -42,12 +42,11 @@ fn a_rate_of_zero_stops_and_no_rate_never_waits() {
 
 #[test]
 fn replication_rate_and_absolute_limit_the_lower_binds() {
-    assert_eq!(background_limit(0, None, None), Some(0.0));
-    assert_eq!(background_limit(25, None, Some(100.0)), Some(50.0));
-    assert_eq!(background_limit(25, Some(40), Some(100.0)), Some(40.0));
-    assert_eq!(background_limit(25, None, None), None);
-    assert_eq!(background_limit(50, None, Some(100.0)), None);
-    assert_eq!(background_limit(100, Some(7), None), Some(7.0));
+    assert_eq!(background_limit(0, None), Some(0.0));
+    assert_eq!(background_limit(25, Some(100.0)), Some(50.0));
+    assert_eq!(background_limit(25, None), None);
+    assert_eq!(background_limit(50, Some(100.0)), None);
+    assert_eq!(background_limit(100, None), None);
     assert_eq!(latency_tolerance(50), Some(1.5));
     assert_eq!(latency_tolerance(99), Some(4.0));
     assert_eq!(latency_tolerance(100), None);

@@ -4,6 +4,7 @@ mod common;
 
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::{Duration, Instant};
 
 use common::*;
 use landfall_wire::Codec;
@@ -39,6 +40,26 @@ fn packed_content_is_smaller_on_the_wire_and_the_same_on_the_disk() {
         world.hand_over(1);
         world.assert_equal();
     }
+}
+
+#[test]
+fn p2_an_absolute_limit_counts_what_goes_on_the_line_not_what_was_packed() {
+    let limit = 2 * MIB;
+    let world = World::new(&[192 * MIB], fill_text);
+    world.attach();
+    let mut spec = world.spec();
+    spec.dials.bytes_per_second_max = Some(limit.into());
+    world.source.ensure_job(&job_id(), spec).unwrap();
+    world.source.set_codec(&job_id(), world.generation, Some(Codec::Zstd)).unwrap();
+    world.source.install_tls(&job_id(), world.tls.client.clone()).unwrap();
+    world.wait("start", 20, |status| status.rates.background_bytes_per_second > 4e6);
+    let before = world.relay.forward_bytes.load(SeqCst);
+    let start = Instant::now();
+    std::thread::sleep(Duration::from_secs(3));
+    let moved = (world.relay.forward_bytes.load(SeqCst) - before) as f64;
+    let ratio = moved / start.elapsed().as_secs_f64() / limit as f64;
+    assert!((0.9..1.1).contains(&ratio), "{ratio} of the limit");
+    assert!(world.status().rates.background_bytes_per_second > 2.0 * limit as f64);
 }
 
 #[test]

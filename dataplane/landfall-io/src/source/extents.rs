@@ -195,7 +195,7 @@ pub(super) fn send_frames(
     let wire = frames.iter().map(len).sum();
     disk.sent.fetch_add(bytes, Relaxed);
     disk.wire.fetch_add(wire, Relaxed);
-    job.wire.add(wire);
+    job.take_line(wire, lane == PRIO);
     Ok(())
 }
 

@@ -10,7 +10,7 @@ use landfall_core::throttle::TokenBucket;
 
 use super::disk::SourceDiskIo;
 use super::disk_fault::DiskFault;
-use super::pace::{Pace, open_bucket};
+use super::pace::{Buckets, Pace, open_bucket};
 use super::reread::{Reread, Verification};
 use super::session::Session;
 use super::watch::Watch;
@@ -86,8 +86,8 @@ pub(super) struct Job {
     pub(super) session_number: AtomicU64,
     /// Whether the next session fills the have-map of an epoch for the first time.
     pub(super) distrust: AtomicBool,
-    pub(super) bucket: Mutex<TokenBucket>,
-    pub(super) bucket_changed: Condvar,
+    pub(super) buckets: Mutex<Buckets>,
+    pub(super) buckets_changed: Condvar,
     pub(super) foreground_bucket: Mutex<TokenBucket>,
     /// Nice value of the threads that move data.
     pub(super) nice: AtomicI32,
@@ -139,9 +139,9 @@ impl Job {
             epoch: AtomicU32::new(epoch),
             session_number: AtomicU64::new(0),
             distrust: AtomicBool::new(true),
-            bucket: open_bucket(),
-            bucket_changed: Condvar::new(),
-            foreground_bucket: open_bucket(),
+            buckets: Mutex::new(Buckets::open()),
+            buckets_changed: Condvar::new(),
+            foreground_bucket: Mutex::new(open_bucket()),
             nice: AtomicI32::new(0),
             background: Meter::default(),
             foreground: Meter::default(),
@@ -239,7 +239,7 @@ impl Job {
             disk.disk.valve.throttling.store(false, SeqCst);
         }
         self.changed.notify_all();
-        self.bucket_changed.notify_all();
+        self.buckets_changed.notify_all();
         let threads = std::mem::take(&mut *self.threads.lock().expect("threads"));
         for thread in threads {
             let _ = thread.join();

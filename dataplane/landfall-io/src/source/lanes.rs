@@ -104,8 +104,7 @@ fn send_foreground(
             None => disk.disk.book.lock().expect("book").cancel(pick.ticket),
         }
     }
-    job.foreground.add(bytes);
-    job.charge_foreground(bytes);
+    job.take_foreground(bytes);
     Ok(true)
 }
 
@@ -149,8 +148,7 @@ fn send_background(job: &Job, session: &Session, scratch: &mut Scratch) -> io::R
     let pick = disk.disk.book.lock().expect("book").pick_background(max);
     let Some(pick) = pick else { return Ok(true) };
     let bytes = send_extent(job, session, (BULK, index), pick, room, scratch)?;
-    job.background.add(bytes);
-    job.bucket.lock().expect("bucket").take(bytes);
+    job.take_background(bytes);
     Ok(true)
 }
 

@@ -1,8 +1,8 @@
 //! How fast a job may go: the dials, the room the guest needs, what is left of the line for whom.
 //! Decided in the core once per window; this measures and sets.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use landfall_core::BLOCK;
@@ -36,6 +36,21 @@ pub(super) struct Pace {
     windows: u32,
 }
 
+/// What the background passes, both of them.
+pub(super) struct Buckets {
+    /// Content of the background: the dial, and the room that the guest needs.
+    content: TokenBucket,
+    /// Everything that goes on the line, as long as it is there: the absolute limit.
+    line: TokenBucket,
+}
+
+impl Buckets {
+    /// Buckets that pace nothing yet.
+    pub(super) fn open() -> Self {
+        Self { content: open_bucket(), line: open_bucket() }
+    }
+}
+
 /// What waits to be sent, as cheaply as the books tell it.
 struct Backlog {
     copying: bool,
@@ -62,17 +77,22 @@ impl Job {
     pub(super) fn apply_limit(&self) {
         let dials = self.control.lock().expect("control").dials.clone();
         let rate = dials.replication_rate;
-        let (limit, drain) = {
+        let line = dials.bytes_per_second_max.map(|limit| limit.0 as f64);
+        let (content, drain) = {
             let mut pace = self.pace.lock().expect("pace");
-            let absolute = dials.bytes_per_second_max.map(|limit| limit.0);
             let capacity = pace.capacity.bytes_per_second();
-            pace.limit = dial::background_limit(rate, absolute, capacity);
+            let limit = dial::background_limit(rate, capacity);
+            pace.limit = dial::lower(limit, line);
             let yielding = dial::latency_tolerance(rate).and_then(|_| pace.latency.cap());
-            (dial::lower(pace.limit, yielding), pace.drain.bytes_per_second())
+            (dial::lower(limit, yielding), pace.drain.bytes_per_second())
         };
         self.nice.store(dial::background_nice(rate), Relaxed);
-        self.bucket.lock().expect("bucket").set_rate(limit, now_ns());
-        self.bucket_changed.notify_all();
+        {
+            let mut buckets = self.buckets.lock().expect("buckets");
+            buckets.content.set_rate(content, now_ns());
+            buckets.line.set_rate(line, now_ns());
+        }
+        self.buckets_changed.notify_all();
         let share = dial::throttle_share(dials.write_throttling);
         let delay =
             dial::throttle_delay_ns(dials.write_throttling, dials.added_write_latency_ms_max);
@@ -173,14 +193,14 @@ impl Job {
     /// Waits until the background may send, at most a moment. Whether it may is the answer,
     /// with the longest extent that keeps the flow smooth.
     pub(super) fn background_turn(&self) -> Option<u64> {
-        let mut bucket = self.bucket.lock().expect("bucket");
-        let wait = bucket.wait_ns(now_ns());
+        let start = now_ns();
+        let mut buckets = self.buckets.lock().expect("buckets");
+        let wait = buckets.content.wait_ns(start).max(buckets.line.wait_ns(start));
         if wait == 0 {
-            return Some(bucket.extent_max());
+            return Some(buckets.content.extent_max().min(buckets.line.extent_max()));
         }
         let wait = Duration::from_nanos(wait).min(Duration::from_millis(100));
-        let start = now_ns();
-        drop(self.bucket_changed.wait_timeout(bucket, wait).expect("bucket"));
+        drop(self.buckets_changed.wait_timeout(buckets, wait).expect("buckets"));
         self.stages.limit_wait.passed(start, 0);
         None
     }
@@ -191,14 +211,24 @@ impl Job {
         hurries || self.foreground_bucket.lock().expect("bucket").wait_ns(now_ns()) == 0
     }
 
-    /// Foreground sent so much. An absolute limit is one of everything that is sent: the
-    /// background makes room.
-    pub(super) fn charge_foreground(&self, bytes: u64) {
+    /// The background sent so much content.
+    pub(super) fn take_background(&self, bytes: u64) {
+        self.background.add(bytes);
+        self.buckets.lock().expect("buckets").content.take(bytes);
+    }
+
+    /// Foreground sent so much content.
+    pub(super) fn take_foreground(&self, bytes: u64) {
+        self.foreground.add(bytes);
         self.foreground_bucket.lock().expect("bucket").take(bytes);
-        let absolute = self.control.lock().expect("control").dials.bytes_per_second_max.is_some();
-        if absolute {
-            self.bucket.lock().expect("bucket").charge(bytes);
-        }
+    }
+
+    /// So much went on the line, packed and with its headers. An absolute limit is one of
+    /// everything that is sent: foreground is never held by it, the background makes room.
+    pub(super) fn take_line(&self, bytes: u64, foreground: bool) {
+        self.wire.add(bytes);
+        let line = &mut self.buckets.lock().expect("buckets").line;
+        if foreground { line.charge(bytes) } else { line.take(bytes) }
     }
 
     /// The calling mover steps back behind the threads that serve the guest, as far as the dial
@@ -209,6 +239,6 @@ impl Job {
 }
 
 /// A bucket that paces nothing yet.
-pub(super) fn open_bucket() -> Mutex<TokenBucket> {
-    Mutex::new(TokenBucket::unlimited(now_ns()))
+pub(super) fn open_bucket() -> TokenBucket {
+    TokenBucket::unlimited(now_ns())
 }
