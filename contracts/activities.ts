@@ -114,7 +114,7 @@ export interface RecordsActivities {
   ): Promise<void>;
   noteDecision(input: VmRef & { readonly decision: MemberDecision | null }): Promise<void>;
   /** What waiting claims wait for: by id of a VM's migration or a migration. */
-  noteAdmission(input: { readonly waiting: readonly WaitingClaim[] }): Promise<void>;
+  noteAdmission(input: { readonly waiting: readonly Waiting[] }): Promise<void>;
   /** Of these claimants, the ones that have ended or are not there any more. */
   findDeadClaims(input: { readonly ids: readonly string[] }): Promise<readonly string[]>;
   /** Tokens of the installation; a paused site has none. */
@@ -127,11 +127,6 @@ export interface RecordsActivities {
 export interface KeptQueue extends Queue {
   /** Members that failed and have not ended: they take no place. */
   readonly failed: readonly string[];
-}
-
-/** A claim that waits, and for what. */
-export interface WaitingClaim extends Waiting {
-  readonly id: string;
 }
 
 export interface VsphereActivities {

@@ -139,13 +139,16 @@ export const risk = z
 const limitedResource = z
   .string()
   .regex(
-    /^(total|host|datastore|link)(:[A-Za-z0-9_./:-]{1,200})?$/,
-    'is none of total, host, datastore and link, nor one of them such as host:ID',
+    /^(starts|(total|host|datastore|link)(:[A-Za-z0-9_./:-]{1,200})?)$/,
+    'is none of total, host, datastore, link and starts, nor one of them such as host:ID',
   );
 
 export const capacities = z
   .record(limitedResource, z.int().min(1).max(100_000))
-  .meta({ id: 'Capacities', description: 'Migrations at once: in total, per source host, datastore and link' });
+  .meta({
+    id: 'Capacities',
+    description: 'Migrations at once, in total, per source host, datastore and link; and how many start per second',
+  });
 
 export const admissionReport = z
   .object({

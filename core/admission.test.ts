@@ -2,17 +2,17 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import {
   admit,
-  capacityOf,
   claim,
   impossible,
   pausedSites,
   prioritize,
   release,
-  sumOf,
-  waitingFor,
+  lineOf,
   type Admission,
   type Claim,
+  type Waiting,
 } from './admission.ts';
+import { capacityOf, sumOf } from './tokens.ts';
 
 const empty = (capacities: Record<string, number>): Admission => ({ capacities, leases: [], waiting: [] });
 const wants = (id: string, arrived: number, more: Partial<Claim> = {}): Claim => ({
@@ -23,6 +23,7 @@ const wants = (id: string, arrived: number, more: Partial<Claim> = {}): Claim =>
   arrived,
   ...more,
 });
+const waitingFor = (state: Admission, id: string): Waiting | undefined => lineOf(state).find((item) => item.id === id);
 const idsOf = (claims: readonly Claim[]): string[] => claims.map(({ id }) => id);
 const holding = (state: Admission, ...claims: Claim[]): Admission => admit(claims.reduce(claim, state)).state;
 
@@ -84,8 +85,41 @@ describe('admission', () => {
       wants('b', 2, { needs: { 'host:x': 1 } }),
       wants('c', 3, { needs: { total: 1, 'host:x': 1 } }),
     ].reduce(claim, full);
-    expect(waitingFor(state, 'c')).toEqual({ resource: 'host:x', needed: 1, taken: 1, capacity: 1, place: 2 });
-    expect(waitingFor(state, 'a')).toBeNull();
+    expect(waitingFor(state, 'c')).toEqual({ id: 'c', resource: 'host:x', needed: 1, taken: 1, capacity: 1, place: 2 });
+    expect(waitingFor(state, 'a')).toBeUndefined();
+  });
+
+  it('B6 begins what was granted at a pace, a small wave at once, and says when there is more', () => {
+    const capacities = { total: 1000, starts: 2 };
+    const claims = Array.from({ length: 30 }, (_, index) => wants(`c${index}`, index));
+    const first = admit(claims.reduce(claim, empty(capacities)), 1_000);
+    expect(first.granted).toHaveLength(20);
+    expect(first.moreAtMs).toBe(2_000);
+    expect(waitingFor(first.state, 'c22')).toMatchObject({ resource: 'starts', capacity: 2, place: 3 });
+    expect(admit(first.state, 1_400).granted).toEqual([]);
+    const second = admit(first.state, 2_000);
+    expect(idsOf(second.granted)).toEqual(['c20', 'c21']);
+    const last = admit(second.state, 60_000);
+    expect(last.granted).toHaveLength(8);
+    expect(last.moreAtMs).toBeNull();
+  });
+
+  it('B6 lets a group larger than the pace begin whole, and what comes after it waits for as long', () => {
+    const group = wants('group', 1, { needs: { total: 50 } });
+    const state = [group, wants('next', 2)].reduce(claim, empty({ total: 100, starts: 2 }));
+    const begun = admit(state, 0);
+    expect(idsOf(begun.granted)).toEqual(['group']);
+    expect(begun.moreAtMs).toBe(16_000);
+    expect(idsOf(admit(begun.state, 15_500).granted)).toEqual(['next']);
+  });
+
+  it('says what ten thousand wait for in one pass', () => {
+    const claims = Array.from({ length: 10_000 }, (_, arrived) =>
+      wants(`c${arrived}`, arrived, { owner: `o${arrived % 100}` }),
+    );
+    const line = lineOf({ ...empty({ total: 0 }), waiting: claims });
+    expect(line).toHaveLength(10_000);
+    expect(line.at(-1)?.place).toBe(10_000);
   });
 
   it('takes a claim once, gives back parts, and never more than was held', () => {

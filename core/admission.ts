@@ -1,12 +1,12 @@
 /**
  * Admission: who may begin next. Everything that is limited (a source host, a datastore, a link, the whole
  * installation) has tokens; a migration claims what it needs of each, and takes all of it at once or waits.
- * Claims are whole: a group claims for all its members, so that two groups can never wait for each other.
+ * Claims are whole: a group claims for all its members, so that two groups can never wait for each other. What was granted
+ * begins at a pace, so that a thousand do not call on vCenter and engine in the same second.
  */
+import { Turn } from './admission-turn.ts';
 import { limits } from './limits.ts';
-
-/** Tokens by resource. A resource is `kind` or `kind:name`, such as `total` or `host:site_1/host-12`. */
-export type Tokens = Readonly<Record<string, number>>;
+import { capacityOf, less, type Tokens } from './tokens.ts';
 
 export interface Claim {
   readonly id: string;
@@ -28,10 +28,22 @@ export interface Admission {
   readonly capacities: Tokens;
   readonly leases: readonly Claim[];
   readonly waiting: readonly Claim[];
+  /** Absent before the first grant at a pace. */
+  readonly pace?: Pace;
 }
+
+/** VMs that may begin now; below zero after a group that was larger. It fills with time. */
+export interface Pace {
+  readonly starts: number;
+  readonly atMs: number;
+}
+
+/** The resource that is counted in VMs per second instead of VMs at once. */
+export const startsResource = 'starts';
 
 /** Why a claim waits: a resource that has too little for it, and how many are before it there. */
 export interface Waiting {
+  readonly id: string;
   readonly resource: string;
   readonly needed: number;
   readonly taken: number;
@@ -46,6 +58,7 @@ export const defaultCapacities: Tokens = {
   host: limits.admissionPerHost,
   datastore: limits.admissionPerDatastore,
   link: limits.admissionPerLink,
+  [startsResource]: limits.admissionStartsPerSecond,
 };
 
 /** Where one VM's migration begins and ends, as far as tokens are concerned. */
@@ -107,122 +120,84 @@ export function release(state: Admission, id: string, part?: Tokens): Admission 
   return { ...state, leases, waiting };
 }
 
-/** Grants what can be granted, in order. A claim that has to wait keeps later ones from what it lacks. */
-export function admit(state: Admission): { readonly state: Admission; readonly granted: readonly Claim[] } {
-  const turn = new Turn(state);
-  const granted: Claim[] = [];
-  const waiting: Claim[] = [];
-  for (let next = turn.next(); next !== undefined; next = turn.next()) {
-    const short = turn.shortOf(next.needs);
-    if (short.length === 0) granted.push(turn.grant(next));
-    else {
-      turn.keepFor(short);
-      waiting.push(next);
-    }
-  }
-  waiting.sort((a, b) => a.arrived - b.arrived);
-  return { state: { ...state, leases: [...state.leases, ...granted], waiting }, granted };
+export interface Admitted {
+  readonly state: Admission;
+  readonly granted: readonly Claim[];
+  /** When there is more to grant although nothing is given back: the pace allows it then. */
+  readonly moreAtMs: number | null;
 }
 
-/** What a claim that was not granted waits for; null when it does not wait. */
-export function waitingFor(state: Admission, id: string): Waiting | null {
-  const own = state.waiting.find((item) => item.id === id);
-  if (own === undefined) return null;
+/** Grants what can be granted, in order. A claim that has to wait keeps later ones from what it lacks. */
+export function admit(state: Admission, nowMs = 0): Admitted {
   const turn = new Turn(state);
-  const before: Claim[] = [];
-  for (let next = turn.next(); next !== undefined && next.id !== id; next = turn.next()) before.push(next);
-  const aheadAt = (resource: string): number => before.filter(({ needs }) => needs[resource] !== undefined).length;
-  const wanted = Object.keys(own.needs);
-  const contested = wanted.filter((resource) => aheadAt(resource) > 0);
-  const resource = turn.shortOf(own.needs)[0] ?? contested[0] ?? wanted[0] ?? 'total';
+  const perSecond = capacityOf(state.capacities, startsResource);
+  const pace = paceAt(state, nowMs);
+  const granted: Claim[] = [];
+  const waiting: Claim[] = [];
+  let starts = pace.starts;
+  let isPaced = false;
+  for (let next = turn.next(); next !== undefined; next = turn.next()) {
+    const short = turn.shortOf(next.needs);
+    if (short.length === 0 && starts >= 1) {
+      starts -= vmsOf(next);
+      granted.push(turn.grant(next));
+      continue;
+    }
+    isPaced ||= short.length === 0;
+    turn.keepFor(short);
+    waiting.push(next);
+  }
+  waiting.sort((a, b) => a.arrived - b.arrived);
   return {
-    resource,
-    needed: own.needs[resource] ?? 0,
-    taken: turn.usedOf(resource),
-    capacity: capacityOf(state.capacities, resource),
-    place: aheadAt(resource) + 1,
+    state: {
+      ...state,
+      leases: [...state.leases, ...granted],
+      waiting,
+      ...(Number.isFinite(perSecond) ? { pace: { starts, atMs: nowMs } } : {}),
+    },
+    granted,
+    // A second's worth at a time: fewer rounds.
+    moreAtMs: isPaced ? nowMs + Math.ceil(((perSecond - starts) / perSecond) * 1000) : null,
   };
+}
+
+/** How many may begin now. */
+function paceAt({ capacities, pace }: Admission, nowMs: number): Pace {
+  const perSecond = capacityOf(capacities, startsResource);
+  const full = Math.max(limits.admissionStartsBurst, perSecond);
+  if (pace === undefined || !Number.isFinite(perSecond)) return { starts: full, atMs: nowMs };
+  const filled = pace.starts + (Math.max(0, nowMs - pace.atMs) / 1000) * perSecond;
+  return { starts: Math.min(full, filled), atMs: nowMs };
+}
+
+function vmsOf({ needs }: Claim): number {
+  return needs['total'] ?? 1;
+}
+
+/** What each waiting claim waits for, in the order in which they would be granted: one pass, however many there are. */
+export function lineOf(state: Admission): readonly Waiting[] {
+  const turn = new Turn(state);
+  const ahead = new Map<string, number>();
+  const line: Waiting[] = [];
+  for (let next = turn.next(); next !== undefined; next = turn.next()) {
+    const short = turn.shortOf(next.needs);
+    const resource = short[0] ?? startsResource;
+    line.push({
+      id: next.id,
+      resource,
+      needed: next.needs[resource] ?? vmsOf(next),
+      taken: turn.usedOf(resource),
+      capacity: capacityOf(state.capacities, resource),
+      place: (ahead.get(resource) ?? 0) + 1,
+    });
+    turn.keepFor(short);
+    for (const wanted of [...Object.keys(next.needs), startsResource]) ahead.set(wanted, (ahead.get(wanted) ?? 0) + 1);
+  }
+  return line;
 }
 
 /** Resources that have too few tokens for a claim even when nobody else holds any. */
 export function impossible(capacities: Tokens, needs: Tokens): readonly string[] {
   const resources = Object.keys(needs);
   return resources.filter((resource) => (needs[resource] ?? 0) > capacityOf(capacities, resource));
-}
-
-/** The needs of several claims together. */
-export function sumOf(needs: readonly Tokens[]): Tokens {
-  const sum = new Map<string, number>();
-  for (const one of needs) add(sum, one);
-  return Object.fromEntries(sum);
-}
-
-export function capacityOf(capacities: Tokens, resource: string): number {
-  const kind = resource.split(':', 1)[0] ?? resource;
-  return capacities[resource] ?? capacities[kind] ?? Number.POSITIVE_INFINITY;
-}
-
-/** One pass over the waiting claims in their order, with what is used as the pass goes on. */
-class Turn {
-  private readonly used = new Map<string, number>();
-  private readonly heldByOwner = new Map<string, number>();
-  private readonly kept = new Set<string>();
-  private readonly left: Claim[];
-  private readonly capacities: Tokens;
-
-  constructor(state: Admission) {
-    this.left = [...state.waiting];
-    this.capacities = state.capacities;
-    for (const lease of state.leases) this.count(lease);
-  }
-
-  next(): Claim | undefined {
-    let best = 0;
-    for (let index = 1; index < this.left.length; index++) {
-      if (this.isBefore(this.left[index], this.left[best])) best = index;
-    }
-    return this.left.splice(best, 1)[0];
-  }
-
-  shortOf(needs: Tokens): string[] {
-    return Object.entries(needs)
-      .filter(([resource, count]) => {
-        return this.kept.has(resource) || this.usedOf(resource) + count > capacityOf(this.capacities, resource);
-      })
-      .map(([resource]) => resource);
-  }
-
-  keepFor(resources: readonly string[]): void {
-    for (const resource of resources) this.kept.add(resource);
-  }
-
-  grant(wanted: Claim): Claim {
-    this.count(wanted);
-    return wanted;
-  }
-
-  usedOf(resource: string): number {
-    return this.used.get(resource) ?? 0;
-  }
-
-  private count({ owner, needs }: Claim): void {
-    add(this.used, needs);
-    const size = Object.values(needs).reduce((sum, count) => sum + count, 0);
-    this.heldByOwner.set(owner, (this.heldByOwner.get(owner) ?? 0) + size);
-  }
-
-  private isBefore(a: Claim | undefined, b: Claim | undefined): boolean {
-    if (a === undefined || b === undefined) return false;
-    const held = (item: Claim): number => this.heldByOwner.get(item.owner) ?? 0;
-    return (a.priority - b.priority || held(a) - held(b) || a.arrived - b.arrived) < 0;
-  }
-}
-
-function add(sum: Map<string, number>, tokens: Tokens): void {
-  for (const [resource, count] of Object.entries(tokens)) sum.set(resource, (sum.get(resource) ?? 0) + count);
-}
-
-function less(needs: Tokens, part: Tokens): Tokens {
-  const left = Object.entries(needs).map(([resource, count]) => [resource, count - (part[resource] ?? 0)] as const);
-  return Object.fromEntries(left.filter(([, count]) => count > 0));
 }

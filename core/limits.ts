@@ -47,6 +47,13 @@ export const limits = {
   admissionPerDatastore: 64,
   /** Over one pair of sites: below 1 MB/s each, replication does not keep up with ordinary writes on 1 Gbit/s. */
   admissionPerLink: 100,
+  /**
+   * VMs that begin per second, unless the administrator says otherwise. Each begins with half a dozen calls to a vCenter and half
+   * of its history; the embedded engine answers people at once while it carries so many.
+   */
+  admissionStartsPerSecond: 2,
+  /** So many begin at once after a quiet time: a small wave does not wait. */
+  admissionStartsBurst: 20,
   /** A claim for tokens that was not granted is made again after this time, in case it was lost. */
   claimAgainSeconds: 1800,
   /** Wait before a claim is made again when the admission workflow was not there. */

@@ -4,9 +4,9 @@
  * must not know what a migration is.
  */
 import { condition, setCurrentDetails, setHandler, proxyLocalActivities } from '@temporalio/workflow';
-import type { RecordsActivities, WaitingClaim } from '../contracts/activities.ts';
+import type { RecordsActivities } from '../contracts/activities.ts';
 import type { AdmissionInput } from '../contracts/workflows.ts';
-import { admit, claim, limits, prioritize, release, waitingFor, type Admission } from '../core/index.ts';
+import { admit, claim, limits, lineOf, prioritize, release, type Admission } from '../core/index.ts';
 import { recordsOptions } from '../temporal/index.ts';
 import { beginAnew, shouldBeginAnew } from './begin-anew.ts';
 import { admitted, changeCapacities, changePriorities, claimTokens, releaseTokens } from './messages.ts';
@@ -19,14 +19,20 @@ interface Desk {
   arrived: number;
   /** Something came in that has not been judged yet. */
   changed: boolean;
+  /** When the pace allows more, in milliseconds of the epoch. */
+  moreAtMs: number | null;
   /** Given back before it was known who held what. */
   readonly released: Set<string>;
   /** False until it is known. */
   open: boolean;
   /** Claimants that hold tokens and have not heard it. */
   readonly toTell: Set<string>;
-  /** What people were told last. */
+  /** People may not have been told how the line stands now. */
+  toNote: boolean;
+  /** What they were told last, and when. */
   noted: string;
+  notedAtMs: number;
+  reconciledAtMs: number;
 }
 
 export async function admission(input: AdmissionInput): Promise<void> {
@@ -34,8 +40,8 @@ export async function admission(input: AdmissionInput): Promise<void> {
   registerHandlers(desk);
   if (input.carry === undefined) await takeOver(desk);
   for (;;) {
-    const came = await condition(() => desk.changed || desk.toTell.size > 0, limits.admissionReconcileSeconds * 1000);
-    if (!came) await reconcile(desk);
+    await condition(() => desk.changed || desk.toTell.size > 0, Math.max(1, nextAtMs(desk) - Date.now()));
+    await reconcile(desk);
     grant(desk);
     await tellAll(desk);
     await noteWaiting(desk);
@@ -47,12 +53,29 @@ export async function admission(input: AdmissionInput): Promise<void> {
   }
 }
 
+/** When there is something to do without any news. */
+function nextAtMs({ moreAtMs, toNote, notedAtMs, reconciledAtMs }: Desk): number {
+  const noteAtMs = toNote ? notedAtMs + limits.admissionNoteSeconds * 1000 : Number.POSITIVE_INFINITY;
+  const reconcileAtMs = reconciledAtMs + limits.admissionReconcileSeconds * 1000;
+  return Math.min(reconcileAtMs, noteAtMs, moreAtMs ?? Number.POSITIVE_INFINITY);
+}
+
 function open({ carry }: AdmissionInput): Desk {
   const state = carry?.state ?? { capacities: {}, leases: [], waiting: [] };
   const known = { state, arrived: carry?.arrived ?? 0, open: carry !== undefined };
   // What the former run told people is not known any more: it is told again.
   const noted = carry === undefined ? '' : 'by the former run';
-  return { ...known, changed: true, toTell: new Set(carry?.toTell), released: new Set(), noted };
+  return {
+    ...known,
+    changed: true,
+    moreAtMs: null,
+    toTell: new Set(carry?.toTell),
+    released: new Set(),
+    toNote: true,
+    noted,
+    notedAtMs: 0,
+    reconciledAtMs: Date.now(),
+  };
 }
 
 /** A first run finds nothing under way; one whose former run was ended from outside does not give the same tokens twice. */
@@ -97,8 +120,10 @@ function registerHandlers(desk: Desk): void {
 
 function grant(desk: Desk): void {
   desk.changed = false;
-  const { state, granted } = admit(desk.state);
+  const { state, granted, moreAtMs } = admit(desk.state, Date.now());
   desk.state = state;
+  desk.moreAtMs = moreAtMs;
+  desk.toNote = true;
   for (const { id } of granted) desk.toTell.add(id);
 }
 
@@ -114,24 +139,24 @@ async function tellAll(desk: Desk): Promise<void> {
   }
 }
 
-/** Written when it changed and nothing else comes for a moment: a thousand claims are one note. */
+/** A thousand claims are a few notes: written when it changed, and not too often. */
 async function noteWaiting(desk: Desk): Promise<void> {
-  if (desk.noted === '' && desk.state.waiting.length === 0) return;
-  if (await condition(() => desk.changed, limits.admissionNoteSeconds * 1000)) return;
-  const waiting = desk.state.waiting.flatMap((item) => describe(desk.state, item.id));
-  const text = JSON.stringify(waiting);
+  const nowMs = Date.now();
+  if (!desk.toNote || nowMs < desk.notedAtMs + limits.admissionNoteSeconds * 1000) return;
+  desk.toNote = false;
+  const waiting = lineOf(desk.state);
+  const text = waiting.length === 0 ? '' : JSON.stringify(waiting);
   setCurrentDetails(`${desk.state.leases.length} hold tokens, ${waiting.length} wait.`);
   if (text === desk.noted) return;
   await records.noteAdmission({ waiting });
-  desk.noted = waiting.length === 0 ? '' : text;
+  desk.noted = text;
+  desk.notedAtMs = nowMs;
 }
 
-function describe(state: Admission, id: string): WaitingClaim[] {
-  const why = waitingFor(state, id);
-  return why === null ? [] : [{ id, ...why }];
-}
-
+/** Who died without giving back what it held. */
 async function reconcile(desk: Desk): Promise<void> {
+  if (Date.now() < desk.reconciledAtMs + limits.admissionReconcileSeconds * 1000) return;
+  desk.reconciledAtMs = Date.now();
   const ids = [...desk.state.leases, ...desk.state.waiting].map(({ id }) => id);
   if (ids.length === 0) return;
   for (const id of await records.findDeadClaims({ ids })) desk.state = release(desk.state, id);

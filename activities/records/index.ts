@@ -1,11 +1,12 @@
 /** Activities that only touch the records: what people see of a migration. */
-import type { GroupFacts, RecordsActivities, Standing, WaitingClaim } from '../../contracts/activities.ts';
+import type { GroupFacts, RecordsActivities, Standing } from '../../contracts/activities.ts';
 import type { TokenClaim } from '../../contracts/workflows.ts';
 import {
   isFrom,
   limits,
   needsOf,
   siteToResume,
+  startsResource,
   sumOf,
   type FinalPolicy,
   type MemberDecision,
@@ -14,6 +15,7 @@ import {
   type Runbook,
   type Status,
   type Step,
+  type Waiting,
 } from '../../core/index.ts';
 import {
   destinationOf,
@@ -88,8 +90,9 @@ export function recordsActivities({ database }: Services): RecordsActivities {
   };
 }
 
-function waitingText({ resource, taken, capacity, place }: WaitingClaim, siteNames: Map<string, string>): string {
+function waitingText({ resource, taken, capacity, place }: Waiting, siteNames: Map<string, string>): string {
   if (resource.startsWith('site:')) return siteToResume(siteNames.get(resource.slice('site:'.length)) ?? resource);
+  if (resource === startsResource) return `its turn: ${capacity} VMs per second begin, number ${place} in line`;
   return `${resource}: ${taken} of ${capacity} in use, ${place === 1 ? 'next' : `number ${place}`} in line`;
 }
 

@@ -27,7 +27,8 @@ const changeRoute = defineRoute({
   operationId: 'changeAdmission',
   summary: 'Change how many migrations run at once',
   description:
-    'By kind (`total`, `host`, `datastore`, `link`) or for one of them (`host:SITE/MOREF`). Migrations under way go on.',
+    'By kind (`total`, `host`, `datastore`, `link`) or for one of them (`host:SITE/MOREF`); `starts` is how many VMs begin per second. ' +
+    'Migrations under way go on.',
   scope: 'migrations:write',
   body: changeCapacitiesRequest,
   responses: { 200: { description: 'The limits as they are now', schema: capacities } },

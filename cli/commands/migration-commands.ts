@@ -1,5 +1,6 @@
 // landfall final, terminate, pause, resume, retry, shut-down-guest, go-on-without, wait, queue, limits: commands to
 // migrations that run. A whole migration is named by its id, one VM's by its id or the VM's name.
+import { startsResource } from '../../core/index.ts';
 import type { Command } from 'commander';
 import { actionAccepted, admissionReport, capacities, migration } from '../../contracts/rest.ts';
 import { confirm } from '../ask.ts';
@@ -122,7 +123,9 @@ function addQueueCommands(program: Command): void {
 function addLimits(program: Command): void {
   const command = program
     .command('limits [resource=count...]')
-    .description('see or change how many migrations run at once: total, host, datastore, link, or one such as host:ID');
+    .description(
+      'see or change how many migrations run at once (total, host, datastore, link, or one such as host:ID) and start per second (starts)',
+    );
   connected(command, async ({ client, print }, wishes) => {
     if (wishes.length > 0) {
       print(await client.patch('/admission', Object.fromEntries(wishes.map(parseLimit)), capacities), limitsText);
@@ -148,7 +151,10 @@ function parseLimit(text: string): [string, number | null] {
 
 function limitsText(now: Readonly<Record<string, number>>): string {
   return table(
-    ['resource', 'at once'],
-    Object.entries(now).map(([resource, count]) => [resource, String(count)]),
+    ['resource', 'limit'],
+    Object.entries(now).map(([resource, count]) => [
+      resource,
+      resource === startsResource ? `${count} per second` : `${count} at once`,
+    ]),
   );
 }

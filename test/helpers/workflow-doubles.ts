@@ -14,10 +14,16 @@ import type {
   MigrationNote,
   PhaseNote,
   Standing,
-  WaitingClaim,
 } from '../../contracts/activities.ts';
 import type { TokenClaim } from '../../contracts/workflows.ts';
-import { MigrationError, emptyRunbook, type ErrorCode, type Runbook, type Tokens } from '../../core/index.ts';
+import {
+  MigrationError,
+  emptyRunbook,
+  type ErrorCode,
+  type Runbook,
+  type Tokens,
+  type Waiting,
+} from '../../core/index.ts';
 import { admissionWorkflowId, toApplicationFailure, workflowTypes } from '../../temporal/index.ts';
 import { plainActivities } from './plain-activities.ts';
 
@@ -59,7 +65,7 @@ export interface Doubles {
   pausedSite: string | null;
   readonly paused: boolean[];
   /** What people were told that claims wait for. */
-  readonly admission: (readonly WaitingClaim[])[];
+  readonly admission: (readonly Waiting[])[];
   readonly migrationNotes: MigrationNote[];
   leftovers: readonly Leftover[];
   /** While false, supervisors do not report readiness. */

@@ -3,6 +3,7 @@
  * `worker.ts workflows` runs workflows with their notes (local activities), `activities` everything else, so that what workflows
  * cost is the processor time of a process of their own.
  */
+import '../../../workers/promise-stacks.ts';
 import { Context } from '@temporalio/activity';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import { recordsActivities } from '../../../activities/records/index.ts';
