@@ -24,6 +24,8 @@ import type { TokenClaim } from './workflows.ts';
 /** Every activity about one VM's migration names it first: interceptors log and report by it. */
 export interface VmRef {
   readonly vmMigrationId: string;
+  /** What people are told before it does anything: that its step begins. Saves the workflow a note of its own. */
+  readonly note?: PhaseNote;
 }
 
 export interface VmMigrationFacts {
@@ -73,7 +75,8 @@ export interface MigrationNote {
   readonly paused: boolean;
 }
 
-export interface PhaseNote extends VmRef {
+export interface PhaseNote {
+  readonly vmMigrationId: string;
   readonly step: Step;
   readonly state?: State;
   readonly reason?: Omit<Reason, 'since'> | null;
@@ -81,6 +84,8 @@ export interface PhaseNote extends VmRef {
   readonly failure?: (FailureNote & { readonly step: string }) | null;
   /** It is about to begin a step, and waits when one of its sites is paused. */
   readonly mayWait?: boolean;
+  /** Said once more, by another try: trouble that is shown stays. */
+  readonly again?: boolean;
 }
 
 export interface PhaseNoted {

@@ -388,6 +388,7 @@ export const errorCodes = {
     409,
     'Look at the present state of the migration.',
   ),
+  SITE_PAUSED: entry('A site of the migration is paused', 'permanent', 409, 'Resume it.'),
   WORKFLOW_ENDED: entry(
     'The workflow of the migration was ended from outside',
     'needs-operator',

@@ -32,16 +32,19 @@ export interface PhaseChange {
   readonly onlyDuring?: readonly Step[];
   /** The step has not begun and waits when one of its sites is paused. */
   readonly mayWait?: boolean;
+  /** It is said once more because it is tried once more: the trouble that is shown meanwhile stays. */
+  readonly again?: boolean;
 }
 
-/** $1 id, $2 step, $3 state, $4 status, $5 waits for, $6 reason, $7 failure given, $8 failure, $9 now, $10 ended, $11 only during, $12 may wait, $13 waits for its turn. */
+/** $1 id, $2 step, $3 state, $4 status, $5 waits for, $6 reason, $7 failure given, $8 failure, $9 now, $10 ended, $11 only during, $12 may wait, $13 waits for its turn, $14 said again. */
 const writePhase = `
 UPDATE vm_migration AS vm SET
   step = $2, state = $3, status = $4,
   waiting_for = CASE WHEN before.in_line THEN before.waiting_for ELSE $5 END,
   place = CASE WHEN before.in_line THEN before.place END,
   held_by_site = CASE WHEN $12 THEN before.paused_site IS NOT NULL ELSE vm.held_by_site END,
-  reason = CASE WHEN before.reason->>'code' = $6::jsonb->>'code'
+  reason = CASE WHEN $14 AND before.step = $2 AND $6::jsonb IS NULL THEN before.reason
+    WHEN before.reason->>'code' = $6::jsonb->>'code'
     THEN $6::jsonb || jsonb_build_object('since', before.reason->'since') ELSE $6::jsonb END,
   failure = CASE WHEN $7 THEN $8::jsonb ELSE vm.failure END,
   started_at = coalesce(vm.started_at, CASE WHEN $4 <> 'Queued' THEN $9::timestamptz END),
@@ -98,7 +101,7 @@ export async function setPhase({ pool }: Database, id: string, change: PhaseChan
 }
 
 async function write(client: pg.ClientBase, id: string, change: PhaseChange): Promise<string | null> {
-  const { step, onlyDuring, mayWait = false } = change;
+  const { step, onlyDuring, mayWait = false, again = false } = change;
   const state = change.state ?? stateOfStep(step);
   const status = statusOf(state);
   const now = new Date();
@@ -121,6 +124,7 @@ async function write(client: pg.ClientBase, id: string, change: PhaseChange): Pr
       mayWait,
       // Admission says of what waits for its turn what that is.
       change.waitingFor === itsTurn,
+      again,
     ],
   });
   const [written] = rows;

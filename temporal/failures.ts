@@ -26,6 +26,20 @@ export function refusal(code: ErrorCode, message: string): ApplicationFailure {
   });
 }
 
+/** The step has not begun: a site of it is paused. */
+export function sitePaused(site: string): ApplicationFailure {
+  const { remedy } = errorCodes.SITE_PAUSED;
+  const message = `The site ${site} is paused`;
+  return ApplicationFailure.create({ message, type: 'SITE_PAUSED', nonRetryable: true, details: [{ remedy, site }] });
+}
+
+/** The site that a step has to wait for; null of every other failure. */
+export function pausedSiteOf(failure: unknown): string | null {
+  const cause = failure instanceof ActivityFailure ? failure.cause : failure;
+  if (!(cause instanceof ApplicationFailure) || cause.type !== 'SITE_PAUSED') return null;
+  return (cause.details?.[0] as { site?: string } | undefined)?.site ?? null;
+}
+
 /** What people are shown of a failure that reached a workflow. */
 export function noteOf(failure: unknown): FailureNote {
   const cause = failure instanceof ActivityFailure ? (failure.cause ?? failure) : failure;

@@ -19,10 +19,13 @@ function refuseStacks(): void {
   const { promiseHooks } = v8;
   const createHook = promiseHooks.createHook.bind(promiseHooks);
   promiseHooks.createHook = (hooks) => {
-    if (hooks.settled !== undefined && hooks.before === undefined) throw new Error('Stacks of promises are not recorded');
+    if (hooks.settled !== undefined && hooks.before === undefined)
+      throw new Error('Stacks of promises are not recorded');
     return createHook(hooks);
   };
 }
 
-if (isMainThread) workerThreads.Worker = ThreadWithoutStacks;
-else refuseStacks();
+// Run from its sources a thread cannot load this file before its own: then stacks are recorded.
+const isCompiled = import.meta.url.endsWith('.js');
+if (!isMainThread) refuseStacks();
+else if (isCompiled) workerThreads.Worker = ThreadWithoutStacks;

@@ -15,6 +15,7 @@ import type {
   PhaseNote,
   Standing,
 } from '../../contracts/activities.ts';
+import { notingFirst } from '../../activities/noting-first.ts';
 import type { TokenClaim } from '../../contracts/workflows.ts';
 import {
   MigrationError,
@@ -223,6 +224,7 @@ export function makeDoubles(): Doubles {
       }
     },
   } satisfies Partial<AllActivities>);
+  Object.assign(doubles.activities, notingFirst(doubles.activities));
   return doubles;
 }
 

@@ -124,11 +124,11 @@ describe('B6 limits and priorities', () => {
     const raised = await api.call('PATCH', '/api/v1/admission', { body: { link: 20, 'host:site_1/host-9': 2 } });
     expect([raised.status, raised.body]).toEqual([
       200,
-      { total: 400, host: 32, datastore: 64, link: 20, 'host:site_1/host-9': 2 },
+      { total: 400, host: 32, datastore: 64, link: 20, starts: 2, 'host:site_1/host-9': 2 },
     ]);
     expect(calls('capacities').at(-1)).toContain('"link":20');
     const back = await api.call('PATCH', '/api/v1/admission', { body: { link: null, 'host:site_1/host-9': null } });
-    expect(back.body).toEqual({ total: 400, host: 32, datastore: 64, link: 100 });
+    expect(back.body).toEqual({ total: 400, host: 32, datastore: 64, link: 100, starts: 2 });
     expect((await api.call('PATCH', '/api/v1/admission', { body: { speed: 1 } })).status).toBe(400);
     expect(await auditOf('admission')).toEqual(['admission.change done', 'admission.change done']);
   });

@@ -63,6 +63,20 @@ test('saying the same twice changes nothing and tells nobody; a reason keeps the
   expect(await listEventsAfter(database.prisma, last, 10)).toEqual([]);
 });
 
+test('a step that is tried once more keeps its trouble shown, a step that begins does not', async () => {
+  const [, member = ''] = await migrationOf(1);
+  const { database } = api;
+  const shown = async () => (await getVmMigration(database.prisma, member)).reason;
+  await setPhase(database, member, {
+    step: 'finalVm',
+    reason: { code: 'VSPHERE_TIMEOUT', message: 'It does not answer' },
+  });
+  await setPhase(database, member, { step: 'finalVm', again: true });
+  expect(await shown()).toMatchObject({ code: 'VSPHERE_TIMEOUT' });
+  await setPhase(database, member, { step: 'nvram', again: true });
+  expect(await shown()).toBeNull();
+});
+
 test('whoever reports beside the workflow changes nothing in another step, and an unknown VM is refused', async () => {
   const [, member = ''] = await migrationOf(1);
   await setPhase(api.database, member, { step: 'freeze' });

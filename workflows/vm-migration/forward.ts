@@ -3,6 +3,7 @@
  * that fails is shown with its reason and tried again until it works.
  */
 import { log, sleep } from '@temporalio/workflow';
+import type { VmRef } from '../../contracts/activities.ts';
 import { limits, type ErrorCode, type PowerOnWait } from '../../core/index.ts';
 import { hasFailureCode, noteOf } from '../../temporal/index.ts';
 import { orderToPowerOn } from './final-in-group.ts';
@@ -10,7 +11,7 @@ import { tireless } from './proxies.ts';
 import { giveUpFinal } from './replicate.ts';
 import { renewForward } from './renew.ts';
 import { report } from './report.ts';
-import { enter, type Run } from './run.ts';
+import { enter, phaseNote, type Run } from './run.ts';
 import { buildingSteps, closingSteps, powerOnStep, type ForwardStep } from './steps.ts';
 
 /** What ends a hand-over before anything was handed over. */
@@ -42,10 +43,15 @@ export async function goForward(run: Run): Promise<void> {
   await guest;
 }
 
-/** The guest stands still: the note for people must not cost it time. */
+/** The first try says that the step begins; later ones leave the trouble shown. */
 async function goStep(run: Run, row: ForwardStep): Promise<void> {
-  const work = (): Promise<void> => row.run(run.ref);
-  await Promise.all([enter(run, row.step), persist(run, work, { between: () => renewForward(run) })]);
+  let ref: VmRef = { ...run.ref, note: phaseNote(run, row.step) };
+  const work = (): Promise<void> => {
+    const now = ref;
+    ref = run.ref;
+    return row.run(now);
+  };
+  await persist(run, work, { between: () => renewForward(run) });
 }
 
 /** Returns what goes on beside the rest: the wait for the guest that was started, if it was. */

@@ -13,7 +13,7 @@ import { registerHandlers } from './handlers.ts';
 import { records, tireless } from './proxies.ts';
 import { replicateUntilFrozen } from './replicate.ts';
 import { report } from './report.ts';
-import { cancellable, enter, enterStep, holdWhilePaused, label, startRun, type Run } from './run.ts';
+import { cancellable, doStep, enter, holdWhilePaused, label, startRun, type Run } from './run.ts';
 import { preparingSteps } from './steps.ts';
 
 export async function vmMigration(input: VmMigrationInput): Promise<VmMigrationResult> {
@@ -94,8 +94,7 @@ async function prepare(run: Run): Promise<void> {
     if (row.run === undefined || run.done.has(row.step)) continue;
     await holdWhilePaused(run);
     run.reached = row.step;
-    await enterStep(run, row.step, row.waitingFor === undefined ? {} : { waitingFor: row.waitingFor });
-    await row.run(run.ref);
+    await doStep(run, row.step, row.waitingFor === undefined ? {} : { waitingFor: row.waitingFor }, row.run);
     run.done.add(row.step);
   }
 }

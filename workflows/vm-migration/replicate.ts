@@ -10,7 +10,7 @@ import { finalInGroup } from './final-in-group.ts';
 import { finals, records, supervisor, tireless, waits } from './proxies.ts';
 import { isLong, renewRun } from './renew.ts';
 import { report } from './report.ts';
-import { enter, type Run } from './run.ts';
+import { enter, phaseNote, type Run } from './run.ts';
 
 /** A final migration that ends so leaves the source as the owner, and replication goes on. */
 const harmless: readonly ErrorCode[] = [
@@ -136,8 +136,8 @@ async function stopSource(run: Run): Promise<void> {
 }
 
 async function freeze(run: Run): Promise<number> {
-  const noted = enter(run, 'freeze', { waitingFor: 'the last bytes and the comparison of both sides' });
-  const [token] = await Promise.all([finals.takeToken(run.ref), noted]);
+  const note = phaseNote(run, 'freeze', { waitingFor: 'the last bytes and the comparison of both sides' });
+  const token = await finals.takeToken({ ...run.ref, note });
   try {
     await finals.freezeReplication({ ...run.ref, token });
     return token;

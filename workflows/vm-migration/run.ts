@@ -3,10 +3,19 @@
  * details for operators. It decides nothing about the order of steps.
  */
 import { CancellationScope, condition, setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
-import type { PhaseNoted, VmMigrationFacts, VmRef } from '../../contracts/activities.ts';
+import type { PhaseNote, VmMigrationFacts, VmRef } from '../../contracts/activities.ts';
 import type { FinalOrder, RetryCommand, VmMigrationInput } from '../../contracts/workflows.ts';
 import { siteToResume, stateOfStep, type FailureNote, type State, type Step } from '../../core/index.ts';
-import { migGroup, migNeedsOperator, migPhase, migSite, migVm, migWaitsFor } from '../../temporal/index.ts';
+import {
+  migGroup,
+  migNeedsOperator,
+  migPhase,
+  migSite,
+  migVm,
+  migWaitsFor,
+  noteOf,
+  pausedSiteOf,
+} from '../../temporal/index.ts';
 import { records } from './proxies.ts';
 
 export interface Run {
@@ -98,19 +107,25 @@ export async function holdWhilePaused(run: Run): Promise<void> {
 }
 
 /**
- * Says that a step begins, as soon as no site of it is paused. The records say which are; a word that one was resumed only
- * makes it look again, and comes until it has.
+ * Does a step as soon as no site of it is paused. Its activity says that it begins and looks which are; a word that one was
+ * resumed only makes it look again, and comes until it has.
  */
-export async function enterStep(run: Run, step: Step, details: PhaseDetails): Promise<void> {
+export async function doStep(
+  run: Run,
+  step: Step,
+  details: PhaseDetails,
+  work: (ref: VmRef) => Promise<void>,
+): Promise<void> {
   for (;;) {
     run.siteNews = false;
-    const { pausedSite } = await enter(run, step, { ...details, mayWait: true });
-    if (pausedSite === null) return;
-    await enter(run, step, {
-      state: 'Waiting for data',
-      reason: { code: 'SITE_PAUSED', message: `The site ${pausedSite} is paused`, remedy: 'Resume it.' },
-      waitingFor: siteToResume(pausedSite),
-    });
+    try {
+      await work({ ...run.ref, note: phaseNote(run, step, { ...details, mayWait: true }) });
+      return;
+    } catch (error) {
+      const site = pausedSiteOf(error);
+      if (site === null) throw error;
+      await enter(run, step, { state: 'Waiting for data', reason: noteOf(error), waitingFor: siteToResume(site) });
+    }
     await condition(() => run.siteNews);
   }
 }
@@ -127,12 +142,17 @@ export interface PhaseDetails {
 }
 
 /** Says everywhere where the migration is now. */
-export async function enter(run: Run, step: Step, details: PhaseDetails = {}): Promise<PhaseNoted> {
+export async function enter(run: Run, step: Step, details: PhaseDetails = {}): Promise<void> {
+  await records.notePhase(phaseNote(run, step, details));
+}
+
+/** Says it to operators at once; the note for the records is given to whoever writes it. */
+export function phaseNote(run: Run, step: Step, details: PhaseDetails = {}): PhaseNote {
   const { state = stateOfStep(step), waitingFor, reason, failure, mayWait } = details;
   run.step = step;
   labelPhase(run, state, details);
   setCurrentDetails(describe(run, state, details));
-  return records.notePhase({
+  return {
     ...run.ref,
     step,
     state,
@@ -140,7 +160,7 @@ export async function enter(run: Run, step: Step, details: PhaseDetails = {}): P
     reason: reason ? { code: reason.code, message: reason.message } : null,
     ...(failure === undefined ? {} : { failure }),
     ...(mayWait === undefined ? {} : { mayWait }),
-  });
+  };
 }
 
 type Label = Extract<Parameters<typeof upsertSearchAttributes>[0], readonly unknown[]>[number];

@@ -176,10 +176,10 @@ export const closingSteps: readonly ForwardStep[] = [
     does: ['destroyShadowVm', 'deleteConfigurationIso', 'forgetShadowVm'],
     helper: destination,
     ...onlyForward,
-    run: async (ref) => {
-      await tireless.destroyShadowVm(ref);
-      await tireless.deleteConfigurationIso(ref);
-      await tireless.forgetShadowVm(ref);
+    run: async ({ vmMigrationId, ...note }) => {
+      await tireless.destroyShadowVm({ vmMigrationId, ...note });
+      await tireless.deleteConfigurationIso({ vmMigrationId });
+      await tireless.forgetShadowVm({ vmMigrationId });
     },
   },
   {
@@ -187,9 +187,9 @@ export const closingSteps: readonly ForwardStep[] = [
     does: ['stopReplication', 'detachStoragePolicy'],
     helper: source,
     ...onlyForward,
-    run: async (ref) => {
-      await tireless.stopReplication(ref);
-      await tireless.detachStoragePolicy(ref);
+    run: async ({ vmMigrationId, ...note }) => {
+      await tireless.stopReplication({ vmMigrationId, ...note });
+      await tireless.detachStoragePolicy({ vmMigrationId });
     },
   },
   { step: 'markSource', does: ['markSourceVm'], helper: source, ...onlyForward, run: tireless.markSourceVm },

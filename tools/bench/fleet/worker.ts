@@ -6,6 +6,7 @@
 import '../../../workers/promise-stacks.ts';
 import { Context } from '@temporalio/activity';
 import { NativeConnection, Worker } from '@temporalio/worker';
+import { notingFirst } from '../../../activities/noting-first.ts';
 import { recordsActivities } from '../../../activities/records/index.ts';
 import type { Services } from '../../../activities/services.ts';
 import type { AllActivities } from '../../../contracts/activities.ts';
@@ -57,7 +58,10 @@ const worker = await Worker.create({
         enableNonLocalActivities: false,
         activities: notes,
       }
-    : { activities: { ...notes, ...simulated }, maxConcurrentActivityTaskExecutions: 6000 }),
+    : {
+        activities: notingFirst({ ...notes, ...simulated } as AllActivities),
+        maxConcurrentActivityTaskExecutions: 6000,
+      }),
 });
 process.stdout.write('{"ready":true}\n');
 await worker.run();
