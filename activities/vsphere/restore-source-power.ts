@@ -20,14 +20,20 @@ export async function restoreSourcePower(services: Services, vmMigrationId: stri
 
 async function bringBack(session: VsphereSession, plan: Plan): Promise<void> {
   try {
-    if (plan.details.poweredOffAt === null) {
-      // A guest that was asked to shut down may still be about to: it is powered on after that, not before.
-      const wait = { timeoutMs: limits.lateShutDownSeconds * 1000, ...callOptions() };
-      await waitForPowerState(session, plan.sourceVm, 'poweredOff', wait);
-    }
+    if (plan.details.poweredOffAt === null) await waitForLateShutDown(session, plan);
     await powerOnVm(session, plan.sourceVm, callOptions());
   } catch (error) {
-    const staysOn = hasCode(error, 'VSPHERE_TIMEOUT');
-    if (!staysOn && !isFault(error, 'ManagedObjectNotFound')) throw error;
+    if (!isFault(error, 'ManagedObjectNotFound')) throw error;
+  }
+}
+
+/** A guest that was asked to shut down may still be about to: it is powered on after that, not before. */
+async function waitForLateShutDown(session: VsphereSession, plan: Plan): Promise<void> {
+  try {
+    const wait = { timeoutMs: limits.lateShutDownSeconds * 1000, ...callOptions() };
+    await waitForPowerState(session, plan.sourceVm, 'poweredOff', wait);
+  } catch (error) {
+    // It stays on.
+    if (!hasCode(error, 'VSPHERE_TIMEOUT')) throw error;
   }
 }
