@@ -23,7 +23,7 @@ export interface PayloadKeyring {
   newest(): Promise<PayloadKey>;
   /** One to decrypt with; undefined only when the file does not have it now. */
   find(id: string): Promise<PayloadKey | undefined>;
-  /** As they were read last. */
+  /** All that were ever read. */
   readonly all: PayloadKeys;
 }
 
@@ -49,6 +49,15 @@ export async function openPayloadKeys(file: string): Promise<PayloadKeys> {
   return readKeys(file);
 }
 
+/** Reads the keys and makes none: in a running installation a missing file is a lost one. Throws PAYLOAD_KEYS_UNREADABLE. */
+export async function readPayloadKeys(file: string): Promise<PayloadKeys> {
+  try {
+    return await readKeys(file);
+  } catch (error) {
+    throw unreadable(file, error);
+  }
+}
+
 /** Keys that stay as they are. */
 export function fixedKeyring(all: PayloadKeys): PayloadKeyring {
   const [newest] = all;
@@ -58,14 +67,18 @@ export function fixedKeyring(all: PayloadKeys): PayloadKeyring {
 
 /** Follows the file, so that a rotation needs no restart. The first process of an installation makes a key. */
 export async function openKeyring(file: string): Promise<PayloadKeyring> {
+  // Before the keys: a rotation between the two is noticed at the next look.
+  let seen = await versionOf(file).catch(() => undefined);
   let ring = fixedKeyring(await openPayloadKeys(file));
-  let seen = await versionOf(file);
   let lookedAtMs = Date.now();
   async function look(): Promise<void> {
     lookedAtMs = Date.now();
     const version = await versionOf(file);
     if (version === seen) return;
-    ring = fixedKeyring(await readKeys(file));
+    const now = await readKeys(file);
+    // A file that was lost and made anew lacks keys of which this process may have the only copy.
+    const missing = ring.all.filter(({ id }) => now.every((key) => key.id !== id));
+    ring = fixedKeyring([...now, ...missing]);
     seen = version;
   }
   return {
@@ -73,7 +86,7 @@ export async function openKeyring(file: string): Promise<PayloadKeyring> {
       return ring.all;
     },
     async newest() {
-      // A file that is gone takes no key away from those who have read it: they go on, the next start says what is wrong.
+      // A file that is gone takes no key away from those who have read it: they go on.
       if (Date.now() - lookedAtMs >= followMs) await look().catch(() => undefined);
       return ring.newest();
     },
@@ -92,15 +105,16 @@ async function versionOf(file: string): Promise<string> {
 }
 
 /**
- * Adds a key, which becomes the newest; no other is taken away. Returns it. Whoever calls it sees to it that nobody else
+ * Adds a key, which becomes the newest; no other is taken away. Returns it. Throws PAYLOAD_KEYS_UNREADABLE. Whoever calls it sees to it that nobody else
  * does at the same time: one of two keys would be lost.
  */
 export async function rotatePayloadKeys(file: string): Promise<PayloadKey> {
-  const keys = await openPayloadKeys(file);
+  const keys = await readPayloadKeys(file);
   const added = newKey();
   const temporary = `${file}.${added.id}`;
   await writeNew(temporary, [added, ...keys]);
   await rename(temporary, file);
+  await syncFolder(dirname(file));
   return added;
 }
 
@@ -141,6 +155,7 @@ async function writeOnce(file: string, keys: PayloadKeys): Promise<void> {
   } finally {
     await unlink(temporary);
   }
+  await syncFolder(dirname(file));
 }
 
 async function writeNew(file: string, keys: PayloadKeys): Promise<void> {
@@ -155,6 +170,21 @@ async function writeNew(file: string, keys: PayloadKeys): Promise<void> {
   await chmod(file, 0o600);
 }
 
+/** A new name lasts through a power failure only once its folder does. */
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
 function unreadable(file: string, cause: unknown): MigrationError {
+  if ((cause as NodeJS.ErrnoException).code === 'ENOENT') {
+    const remedy =
+      'Restore it from its backup before anything is restarted: what runs still has the keys, what starts makes new ones.';
+    return new MigrationError('PAYLOAD_KEYS_UNREADABLE', `${file} is missing`, { cause, remedy });
+  }
   return new MigrationError('PAYLOAD_KEYS_UNREADABLE', `${file} cannot be read`, { cause });
 }

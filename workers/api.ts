@@ -32,8 +32,8 @@ import { makePayloadCodec } from '../temporal/payload-codec.ts';
 import {
   codecSecret,
   openKeyring,
-  openPayloadKeys,
   payloadKeysFile,
+  readPayloadKeys,
   rotatePayloadKeys,
   type PayloadKeyring,
 } from '../temporal/payload-keys.ts';
@@ -107,7 +107,7 @@ async function openServices(places: Places, authority: Authority, keys: PayloadK
     sites: createSiteConnector(database, seal),
     workflows: createTemporalGateway(temporalAddress, keys),
     payloadKeys: {
-      list: () => openPayloadKeys(payloadKeysFile(places.home)),
+      list: () => readPayloadKeys(payloadKeysFile(places.home)),
       rotate: () => rotatePayloadKeys(payloadKeysFile(places.home)),
     },
     events: await openEventHub(database, databaseUrl, log),

@@ -19,7 +19,7 @@ import {
 import { scope, type Problem, type Scope } from '../../contracts/rest.ts';
 import { openAuthority } from '../../dataplane/client/index.ts';
 import { createToken, holdPresence, openDatabase, sealingKey, type Database } from '../../db/index.ts';
-import { openPayloadKeys, payloadKeysFile, rotatePayloadKeys } from '../../temporal/payload-keys.ts';
+import { openPayloadKeys, payloadKeysFile, readPayloadKeys, rotatePayloadKeys } from '../../temporal/payload-keys.ts';
 import type { VcenterLogin, VsphereSession } from '../../vsphere/index.ts';
 import { createTestDatabase } from '../../tools/test-postgres.ts';
 
@@ -76,6 +76,7 @@ export async function startTestApi(options: AppOptions = {}): Promise<TestApi> {
   const testDatabase = await createTestDatabase();
   const database = openDatabase(testDatabase.url);
   const authority = await openAuthority(join(folder, 'authority'));
+  await openPayloadKeys(payloadKeysFile(folder));
   const lines: string[] = [];
   const log = createLogger(new Writable({ write: (chunk, _encoding, done) => (lines.push(String(chunk)), done()) }));
   const vcenter: StandInVcenter = { logins: [], clock: () => new Date(), missingPrivileges: [], refuse: undefined };
@@ -87,7 +88,7 @@ export async function startTestApi(options: AppOptions = {}): Promise<TestApi> {
     sites: standInSites(vcenter),
     workflows,
     payloadKeys: {
-      list: () => openPayloadKeys(payloadKeysFile(folder)),
+      list: () => readPayloadKeys(payloadKeysFile(folder)),
       rotate: () => rotatePayloadKeys(payloadKeysFile(folder)),
     },
     events: await openEventHub(database, testDatabase.url, log),
