@@ -23,7 +23,8 @@ export async function keepConnected(
       await new Promise((resolve) => setTimeout(resolve, againAfterMs));
       try {
         client = await connect(url, opened, () => void reconnect());
-        again();
+        if (closed) await client.end();
+        else again();
         return;
       } catch {
         // The server is still away; the loop tries again until closed.

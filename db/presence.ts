@@ -1,13 +1,14 @@
 /**
- * That this process lives, for others to see in Postgres: an advisory lock under its own number, held as long as its
- * connection. Without a clock and without beats: the server knows at once who is gone. After the server's own restart a process counts
- * as gone until it is connected again, so what it does must bear being done twice.
+ * That this process lives, for others to see in Postgres: an advisory lock under a number, held as long as its
+ * connection. Without a clock and without beats: the server knows at once who is gone. Each connection has a number of its
+ * own: what a process left behind when it lost one is anybody's from then on, so what it does must bear being done twice.
  */
 import { randomBytes } from 'node:crypto';
 import type { Db } from './database.ts';
 import { keepConnected, type KeptConnection } from './keep-connected.ts';
 
 export interface Presence extends KeptConnection {
+  /** Of the present connection. */
   readonly id: bigint;
 }
 
@@ -15,11 +16,18 @@ export interface Presence extends KeptConnection {
 const idBytes = 7;
 
 export async function holdPresence(url: string): Promise<Presence> {
-  const id = BigInt(`0x${randomBytes(idBytes).toString('hex')}`);
-  const connection = await keepConnected(url, async (client) => {
-    await client.query('SELECT pg_advisory_lock($1)', [id.toString()]);
+  let id = 0n;
+  const { close } = await keepConnected(url, async (client) => {
+    const next = BigInt(`0x${randomBytes(idBytes).toString('hex')}`);
+    await client.query('SELECT pg_advisory_lock($1)', [next.toString()]);
+    id = next;
   });
-  return { id, close: connection.close };
+  return {
+    get id() {
+      return id;
+    },
+    close,
+  };
 }
 
 /** Call it in a transaction: until its end nobody else finds the same process gone. */
