@@ -3,7 +3,7 @@
  * stops the parts in their order. It must not restart anything.
  */
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { createWriteStream, closeSync, openSync, renameSync, statSync } from 'node:fs';
+import { createWriteStream, closeSync, openSync, renameSync, statSync, type WriteStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 
 /** What a part says in its one ready line on standard output. */
@@ -46,14 +46,22 @@ function readyLineIn(line: string): ReadyLine | undefined {
 function watchOutput(child: ChildProcess, logFile: string): Promise<ReadyLine> {
   return new Promise((resolve) => {
     if (child.stdout === null) return;
-    const log = createWriteStream(logFile, { flags: 'a', mode: 0o600 });
+    let log: WriteStream | undefined;
+    const write = (text: string): void => {
+      if (log === undefined) {
+        log = createWriteStream(logFile, { flags: 'a', mode: 0o600 });
+        // A full disk costs these lines, not the supervisor; the next line opens the log anew.
+        log.once('error', () => (log = undefined));
+      }
+      log.write(text);
+    };
     const lines = createInterface({ input: child.stdout });
     lines.on('line', (line) => {
       const ready = readyLineIn(line);
       if (ready) resolve(ready);
-      else log.write(`${line}\n`);
+      else write(`${line}\n`);
     });
-    lines.once('close', () => log.end());
+    lines.once('close', () => log?.end());
   });
 }
 

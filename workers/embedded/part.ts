@@ -22,6 +22,7 @@ export interface PartSpec {
   readonly probe?: () => Promise<boolean>;
 }
 
+/** The part runs on when `started` or `changed` throws, as they do on a full disk; that is said once. */
 export interface PartHooks {
   readonly say: (line: string) => void;
   /** Called at every start, before the part is ready. */
@@ -52,6 +53,10 @@ function startFailure(spec: PartSpec, how: string): MigrationError {
   });
 }
 
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
 async function becomesReady(spec: PartSpec, run: Run, signal: AbortSignal): Promise<ReadyLine | undefined> {
   const { probe } = spec;
   if (!probe) return run.readyLine;
@@ -75,14 +80,42 @@ async function live(spec: PartSpec, run: Run, onReady: (line: ReadyLine) => void
   return first === 'late' ? `not ready after ${spec.readyMsMax / 1000} s` : how;
 }
 
+/** Lets what is written about a part fail, as it does on a full disk, and says so once. */
+function makeNoter(name: string, say: (line: string) => void): (write: () => void) => void {
+  let complained = false;
+  return (write) => {
+    try {
+      write();
+    } catch (error) {
+      if (!complained) say(`how ${name} is cannot be noted: ${messageOf(error)}`);
+      complained = true;
+    }
+  };
+}
+
 /** Starts the part and keeps it running until `stop`. */
 export function supervise(spec: PartSpec, hooks: PartHooks): Part {
   const stopping = new AbortController();
   let current: Run | undefined;
   let told = newPart(spec.name, spec.logFile, new Date());
+  const note = makeNoter(spec.name, hooks.say);
   const happened = (event: PartEvent): void => {
     told = afterEvent(told, event, new Date());
-    hooks.changed?.(told);
+    note(() => hooks.changed?.(told));
+  };
+  /** Resolves with how it ended; a start for which there is no room is an end like any other. */
+  const begin = async (onReady: (line: ReadyLine) => void): Promise<string> => {
+    let run: Run;
+    try {
+      run = launch(spec);
+    } catch (error) {
+      return messageOf(error);
+    }
+    current = run;
+    const { pid } = run.child;
+    if (pid !== undefined) note(() => hooks.started(pid));
+    happened({ what: 'started' });
+    return live(spec, run, onReady);
   };
 
   const keepRunning = async (resolve: (line: ReadyLine) => void, reject: (error: Error) => void): Promise<void> => {
@@ -90,10 +123,7 @@ export function supervise(spec: PartSpec, hooks: PartHooks): Part {
     for (let failures = 0; !stopping.signal.aborted;) {
       const startedAtMs = Date.now();
       const again = failures > 0;
-      current = launch(spec);
-      if (current.child.pid !== undefined) hooks.started(current.child.pid);
-      happened({ what: 'started' });
-      const how = await live(spec, current, (line) => {
+      const how = await begin((line) => {
         if (again) hooks.say(`${spec.name} runs again`);
         everReady = true;
         happened({ what: 'ready' });
