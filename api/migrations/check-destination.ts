@@ -25,6 +25,7 @@ export async function checkDestination(
   wanted: WantedDestination,
   sources: readonly CheckedSource[],
   services: Services,
+  { checksSpace = true }: { readonly checksSpace?: boolean } = {},
 ): Promise<NetworkMapping[]> {
   const { destination } = wanted;
   const site = await getSite(services.database.prisma, destination.siteId);
@@ -35,7 +36,7 @@ export async function checkDestination(
     const networks = mapNetworks(destination, cluster, places, sources);
     const datastore = requireDatastore(destination, cluster, places);
     await checkIdentities(session, sources, site.name);
-    await checkSpace(session, datastore, sources);
+    if (checksSpace) await checkSpace(session, datastore, sources);
     return networks;
   });
 }

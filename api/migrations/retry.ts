@@ -28,12 +28,19 @@ async function checkPlace(
   services: Services,
 ): Promise<NonNullable<RetryChange['destination']>> {
   const before = destinationOf(row, row.migration);
+  const source = await describeSource(services, row.sourceSiteId, row.vmMoref);
+  const named = change.networks ?? [];
+  // The old ones may be those of other members as well, of which this cluster need not know anything.
+  const kept = before.networks.filter(
+    (old) => source.networks.includes(old.source) && named.every((mapping) => mapping.source !== old.source),
+  );
   const destination = {
     siteId: before.siteId,
     clusterMoref: change.clusterMoref ?? before.clusterMoref,
     datastoreMoref: change.datastoreMoref ?? before.datastoreMoref,
-    networks: [...(change.networks ?? before.networks)],
+    networks: [...named, ...kept],
   };
-  const source = await describeSource(services, row.sourceSiteId, row.vmMoref);
-  return { ...destination, networks: await checkDestination({ destination }, [source], services) };
+  // Where the datastore stays, the room that is taken there is this VM's own.
+  const checksSpace = destination.datastoreMoref !== before.datastoreMoref;
+  return { ...destination, networks: await checkDestination({ destination }, [source], services, { checksSpace }) };
 }
