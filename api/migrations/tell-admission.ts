@@ -14,14 +14,19 @@ export async function tellHeld({ database, workflows }: Services): Promise<void>
   for (const { id } of await listHeldForNothing(database.prisma)) await workflows.siteResumed(id);
 }
 
-/** For rounds: tells admission only what it was not told by this process already. */
+/** Requests at one moment may tell in another order than they wrote: after so many rounds it is told in any case. */
+const roundsUntilToldAnyway = 6;
+
+/** For rounds: tells admission what it was not told by this process already, and everything now and then. */
 export function makeAdmissionTeller(services: Services): () => Promise<void> {
   const { prisma } = services.database;
   let told = '';
+  let rounds = 0;
   return async () => {
     const now = JSON.stringify([await readTokens(prisma), await listPriorities(prisma)]);
-    if (now === told) return;
+    rounds += 1;
+    if (now === told && rounds < roundsUntilToldAnyway) return;
     await tellAdmission(services);
-    told = now;
+    [told, rounds] = [now, 0];
   };
 }
