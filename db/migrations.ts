@@ -100,10 +100,9 @@ export async function createMember(
   destinationSiteId: string,
   member: NewMember,
   position: number,
-  { announced = true }: { readonly announced?: boolean } = {},
+  { id = newId('vmm'), announced = true }: { readonly id?: string; readonly announced?: boolean } = {},
 ): Promise<string> {
   const { disks, settings, warnings, ...vm } = member;
-  const id = newId('vmm');
   try {
     await db.vmMigration.create({
       data: {

@@ -14,29 +14,49 @@ import {
 import type { HandlerContext } from '../http/route.ts';
 import type { Services } from '../services.ts';
 import { checkDestination } from './check-destination.ts';
-import { checkSources } from './check-sources.ts';
+import { checkSources, type CheckedSource } from './check-sources.ts';
 
 export async function addMembers(
   id: string,
   vms: readonly { readonly siteId: string; readonly moref: string }[],
   context: HandlerContext,
 ): Promise<MigrationWithMembers> {
-  const { services, principal, requestId, log } = context;
-  const { prisma } = services.database;
-  const before = await getMigration(prisma, id);
+  const { services, claimId } = context;
+  const before = await getMigration(services.database.prisma, id);
+  const claimed = new Set(claimId === null ? [] : vms.map((_vm, index) => claimedMemberId(claimId, index)));
+  const made = before.vmMigrations.map((member) => member.id).filter((member) => claimed.has(member));
+  // A repeat, after a process that died between the records and its answer.
+  if (made.length > 0) return announceNow(id, made, context);
   if (before.endedAt !== null) throw new MigrationError('ALREADY_ENDED', `${id} has ended.`);
   if (before.kind !== 'independent') throw new MigrationError('PHASE_DISALLOWS', 'A group cannot grow.');
   const destination = before.destination as unknown as Destination;
   const wanted = { vms: [...vms], destination: { ...destination, networks: [...destination.networks] } };
   const sources = await checkSources(wanted, services);
   await checkDestination(wanted, sources, services);
-  const added = await services.database.transaction(async (db) => {
+  return announceNow(id, await writeMembers(id, destination.siteId, sources, context), context);
+}
+
+/** The id of a member that is added under a claim: the same in every repeat. */
+export function claimedMemberId(claimId: string, index: number): string {
+  // A claim's last twelve digits are random; counting in them makes members differ.
+  const tail = BigInt(`0x${claimId.slice(-12)}`) ^ BigInt(index);
+  return `vmm_${claimId.slice(0, -12)}${tail.toString(16).padStart(12, '0')}`;
+}
+
+async function writeMembers(
+  id: string,
+  destinationSiteId: string,
+  sources: readonly CheckedSource[],
+  { services, principal, requestId, claimId }: HandlerContext,
+): Promise<string[]> {
+  return services.database.transaction(async (db) => {
     await db.$executeRaw`SELECT 1 FROM migration WHERE id = ${id} FOR UPDATE`;
     const { vmMigrations } = await getMigration(db, id);
     const end = Math.max(-1, ...vmMigrations.map(({ position }) => position)) + 1;
     const ids: string[] = [];
     for (const [index, { member }] of sources.entries()) {
-      ids.push(await createMember(db, id, destination.siteId, member, end + index, { announced: false }));
+      const claimed = claimId === null ? {} : { id: claimedMemberId(claimId, index) };
+      ids.push(await createMember(db, id, destinationSiteId, member, end + index, { ...claimed, announced: false }));
     }
     await recordAudit(db, {
       principalId: principal.id,
@@ -49,6 +69,15 @@ export async function addMembers(
     });
     return ids;
   });
+}
+
+/** Tells the queue now if it can be told; a refusal leaves nothing of the new members behind. */
+async function announceNow(
+  id: string,
+  added: readonly string[],
+  context: HandlerContext,
+): Promise<MigrationWithMembers> {
+  const { services, principal, log } = context;
   try {
     await announceMembers(services, id, principal.id);
   } catch (error) {
@@ -58,7 +87,7 @@ export async function addMembers(
     }
     log.warn({ err: error }, 'the queue could not be told of its new members; it is told again');
   }
-  return getMigration(prisma, id);
+  return getMigration(services.database.prisma, id);
 }
 
 /** Tells a queue of the members that it has not heard of. An answer that was lost says nothing about what it did. */
