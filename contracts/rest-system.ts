@@ -78,7 +78,9 @@ export const auditEntry = z
     action: z.string(),
     targetKind: z.string(),
     targetId: z.string(),
-    outcome: z.string().describe('accepted, refused, done or failed'),
+    outcome: z
+      .string()
+      .describe('accepted, refused, unknown (a part was away: it may still be carried out), done or failed'),
     requestId: z.string().nullable(),
     details: z.unknown().describe('What was asked, and before and after where something was changed; no secrets'),
   })

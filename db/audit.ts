@@ -5,7 +5,7 @@ import { json, type Db } from './database.ts';
 import { newId } from './new-id.ts';
 
 export type { Audit };
-export type AuditOutcome = 'accepted' | 'refused' | 'done' | 'failed';
+export type AuditOutcome = 'accepted' | 'refused' | 'unknown' | 'done' | 'failed';
 
 export interface NewAudit {
   readonly principalId: string;

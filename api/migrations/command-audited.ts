@@ -1,7 +1,9 @@
-// Gives a command to a workflow and writes into the audit log who gave it and whether it was accepted or refused.
+// Gives a command to a workflow and writes into the audit log who gave it and whether it was accepted or refused, as far as
+// anybody knows.
 // The workflow judges; only what has ended is refused here, because nothing is left to ask.
 import { MigrationError, toMigrationError } from '../../core/index.ts';
 import { recordAudit } from '../../db/index.ts';
+import { isPassing } from '../http/problems.ts';
 import type { HandlerContext } from '../http/route.ts';
 import type { Commander } from './workflow-gateway.ts';
 
@@ -25,7 +27,7 @@ export async function commandAudited(
   give: () => Promise<void>,
 ): Promise<void> {
   const { services, principal, requestId } = context;
-  const record = (outcome: 'accepted' | 'refused', details: Readonly<Record<string, unknown>>) =>
+  const record = (outcome: 'accepted' | 'refused' | 'unknown', details: Readonly<Record<string, unknown>>) =>
     recordAudit(services.database.prisma, {
       principalId: principal.id,
       action: target.action,
@@ -41,7 +43,7 @@ export async function commandAudited(
     await give();
   } catch (error) {
     const { code, safeMessage } = toMigrationError(error);
-    await record('refused', { ...target.details, code, message: safeMessage });
+    await record(isPassing(error) ? 'unknown' : 'refused', { ...target.details, code, message: safeMessage });
     throw error;
   }
   await record('accepted', target.details ?? {});

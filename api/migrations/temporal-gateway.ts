@@ -49,11 +49,16 @@ const resultWaitMs = 5_000;
 /** Runs calls against the server within a time; connects at the first, and again after a failure to connect. */
 interface EngineAccess {
   readonly within: <Result>(milliseconds: number, work: (client: Client) => Promise<Result>) => Promise<Result>;
+  readonly updateMsMax: number;
   readonly close: () => Promise<void>;
 }
 
-export function createTemporalGateway(address: string, keys: PayloadKeyring): WorkflowGateway {
-  const engine = accessEngine(address, keys);
+export function createTemporalGateway(
+  address: string,
+  keys: PayloadKeyring,
+  { updateMsMax = updateDeadlineMs }: { readonly updateMsMax?: number } = {},
+): WorkflowGateway {
+  const engine = accessEngine(address, keys, updateMsMax);
   return {
     startMigration: (migrationId, kind) =>
       start(engine, kind === 'group' ? workflowTypes.groupMigration : workflowTypes.independentMigration, {
@@ -91,7 +96,7 @@ export function createTemporalGateway(address: string, keys: PayloadKeyring): Wo
   };
 }
 
-function accessEngine(address: string, keys: PayloadKeyring): EngineAccess {
+function accessEngine(address: string, keys: PayloadKeyring, updateMsMax: number): EngineAccess {
   let connecting: Promise<WorkflowEngine> | undefined;
   const connected = (): Promise<WorkflowEngine> => {
     connecting ??= connectWorkflowEngine(address, keys).catch((error: unknown) => {
@@ -101,6 +106,7 @@ function accessEngine(address: string, keys: PayloadKeyring): EngineAccess {
     return connecting;
   };
   return {
+    updateMsMax,
     within: async (milliseconds, work) => {
       const { client } = await connected();
       return client.connection.withDeadline(Date.now() + milliseconds, () => work(client));
@@ -163,7 +169,7 @@ async function update<Words extends OperatorCommand>(
   words: Omit<Words, 'requestedBy'>,
 ): Promise<void> {
   try {
-    await engine.within(updateDeadlineMs, async (client) => {
+    await engine.within(engine.updateMsMax, async (client) => {
       const args = [{ ...words, requestedBy: principalId }] as [Words];
       const once = claimId === null ? {} : { updateId: claimId };
       const options = { args, waitForStage: WorkflowUpdateStage.ACCEPTED, ...once } as const;
