@@ -57,3 +57,20 @@ export function listOwnedObjects(
 ): Promise<OwnedObject[]> {
   return db.ownedObject.findMany({ where: { ...filter, releasedAt: null }, orderBy: { createdAt: 'asc' } });
 }
+
+/**
+ * Ended migrations of which something is still there. A policy on a VM that is migrated again is left to that migration;
+ * what is left of it then is found when that has ended.
+ */
+export function listLeftovers(
+  db: Db,
+  { endedBefore, limit }: { readonly endedBefore: Date; readonly limit: number },
+): Promise<{ readonly id: string; readonly status: string }[]> {
+  return db.$queryRaw`
+    SELECT id, status FROM vm_migration AS past WHERE ended_at < ${endedBefore} AND EXISTS (
+      SELECT FROM owned_object AS thing WHERE thing.vm_migration_id = past.id AND released_at IS NULL
+        AND NOT (kind = 'attachment' AND EXISTS (
+          SELECT FROM vm_migration AS present WHERE present.source_site_id = past.source_site_id
+            AND present.vm_instance_uuid = past.vm_instance_uuid AND present.ended_at IS NULL)))
+    ORDER BY id LIMIT ${limit}`;
+}

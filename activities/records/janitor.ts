@@ -3,7 +3,7 @@ import { getClient } from '@temporalio/activity';
 import { WorkflowNotFoundError, type Client } from '@temporalio/client';
 import type { JanitorActivities } from '../../contracts/activities.ts';
 import type { MigrationKind } from '../../core/index.ts';
-import { recordAudit } from '../../db/index.ts';
+import { listLeftovers, recordAudit } from '../../db/index.ts';
 import { controlTaskQueue, isAlreadyStarted, workflowTypes } from '../../temporal/index.ts';
 import type { Services } from '../services.ts';
 
@@ -39,14 +39,7 @@ export function janitorActivities({ database: { prisma } }: Services): JanitorAc
       return found.slice(0, perRoundMax).map(({ id, kind }) => ({ migrationId: id, kind: kind as MigrationKind }));
     },
     async findLeftovers() {
-      const rows = await prisma.vmMigration.findMany({
-        where: {
-          endedAt: { not: null, lt: new Date(Date.now() - settleMs) },
-          ownedObjects: { some: { releasedAt: null } },
-        },
-        orderBy: { id: 'asc' },
-        take: perRoundMax,
-      });
+      const rows = await listLeftovers(prisma, { endedBefore: new Date(Date.now() - settleMs), limit: perRoundMax });
       return rows.map(({ id, status }) => ({ vmMigrationId: id, completed: status === 'Completed' }));
     },
     async adoptOrphan({ vmMigrationId }) {

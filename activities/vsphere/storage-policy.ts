@@ -30,8 +30,10 @@ export async function detachStoragePolicy(services: Services, vmMigrationId: str
   const { prisma } = services.database;
   const { sourceSiteId, vmInstanceUuid } = plan.details;
   const active = await findActiveVmMigration(prisma, sourceSiteId, vmInstanceUuid);
-  // What this one left behind long ago is by now under another migration of the same VM, which detaches it in its turn.
-  if (active === null || active.id === vmMigrationId) await takePolicyAway(services, plan);
+  // What this one left behind long ago is by now under another migration of the same VM: it stays in the book until
+  // that one has ended.
+  if (active !== null && active.id !== vmMigrationId) return;
+  await takePolicyAway(services, plan);
   await releaseByName(prisma, attachmentOf(plan));
 }
 

@@ -24,11 +24,10 @@ export async function findLeaks(services: Services): Promise<LeakReport> {
       select: { id: true, sourceSiteId: true, vmMoref: true, shadowVmMoref: true },
     }),
   ]);
-  const activeIds = new Set(active.map((row) => row.id));
   const perSite = await Promise.all(
     sites.map(async (site) => {
       const rows = owned.filter((row) => row.siteId === site.id);
-      const recorded = rows.filter((row) => !isNeeded(row, activeIds, clusters)).map((row) => toLeak(site, row));
+      const recorded = rows.filter((row) => !isNeeded(row, active, clusters)).map((row) => toLeak(site, row));
       const seen = await seenLeaks(services, site, { rows, active, clusters });
       return [
         ...recorded,
@@ -41,8 +40,12 @@ export async function findLeaks(services: Services): Promise<LeakReport> {
 }
 
 /** What a migration under way or a cluster's configuration rests on. */
-function isNeeded(row: OwnedObject, activeIds: ReadonlySet<string>, clusters: readonly Cluster[]): boolean {
-  if (row.vmMigrationId !== null) return activeIds.has(row.vmMigrationId);
+function isNeeded(row: OwnedObject, active: Known['active'], clusters: readonly Cluster[]): boolean {
+  // A policy that one migration left on a VM is the next one's by now.
+  const isOf = ({ id, sourceSiteId, vmMoref }: Known['active'][number]): boolean =>
+    id === row.vmMigrationId ||
+    (row.kind === 'attachment' && sourceSiteId === row.siteId && row.name.startsWith(`${vmMoref} `));
+  if (row.vmMigrationId !== null) return active.some(isOf);
   return clusters.some((cluster) => cluster.id === row.clusterId);
 }
 
