@@ -5,7 +5,7 @@
 import { limits, nextAlarm, type AlarmKind, type AlarmState, type Judgement } from '../core/index.ts';
 import type { Alarm, VmMigration } from '../generated/prisma/client.ts';
 import { found, json, type Database, type Db } from './database.ts';
-import { recordEvent } from './events.ts';
+import { recordEvent, type NewEvent } from './events.ts';
 import { newId } from './new-id.ts';
 
 export type { Alarm };
@@ -21,13 +21,14 @@ export async function keepObjectiveAlarms(
   now: Date,
 ): Promise<void> {
   const kind: AlarmKind = 'objective-at-risk';
+  const events: NewEvent[] = [];
   const open = await db.alarm.findMany({ where: { vmMigrationId: about.id, kind, clearedAt: null } });
   for (const { code, verdict, risk } of judgements) {
     const row = open.find((alarm) => alarm.code === code);
     const before = row === undefined ? null : stateOf(row);
     const after = nextAlarm(before, verdict, now.getTime());
     const text = risk === null ? {} : { message: risk.message, help: json(risk.help) };
-    if (row !== undefined && after === null) await end(db, about, row, now);
+    if (row !== undefined && after === null) events.push(...(await end(db, about, row, now)));
     if (after === null) continue;
     const times = timesOf(after);
     const changed =
@@ -37,8 +38,9 @@ export async function keepObjectiveAlarms(
           })
         : await db.alarm.update({ where: { id: row.id }, data: { ...text, ...times } });
     if ((before === null || before.raisedAtMs === null) && changed.raisedAt !== null)
-      await tell(db, 'alarm.raised', about, changed);
+      events.push(eventOf('alarm.raised', about, changed));
   }
+  await tell(db, events);
 }
 
 /** Newest first; those that never were raised are nobody's business. */
@@ -64,20 +66,25 @@ export async function acknowledgeAlarm(database: Database, id: string): Promise<
   return database.transaction(async (db) => {
     const include = { vmMigration: true } as const;
     const row = found(await db.alarm.findUnique({ where: { id }, include }), 'alarm', id);
-    if (row.clearedAt === null) await end(db, row.vmMigration, row, new Date());
+    await tell(db, await end(db, row.vmMigration, row, new Date()));
     return db.alarm.findUniqueOrThrow({ where: { id }, include });
   });
 }
 
-async function end(db: Db, about: About, { id, raisedAt }: Alarm, now: Date): Promise<void> {
-  const ended = await db.alarm.update({ where: { id }, data: { clearedAt: now } });
-  if (raisedAt !== null) await tell(db, 'alarm.cleared', about, ended);
+/** Ends it unless somebody else has. Returns what is to be told, for the caller to write last. */
+async function end(db: Db, about: About, alarm: Alarm, now: Date): Promise<readonly NewEvent[]> {
+  const { count } = await db.alarm.updateMany({ where: { id: alarm.id, clearedAt: null }, data: { clearedAt: now } });
+  return count === 0 || alarm.raisedAt === null ? [] : [eventOf('alarm.cleared', about, alarm)];
 }
 
-async function tell(db: Db, type: 'alarm.raised' | 'alarm.cleared', about: About, alarm: Alarm): Promise<void> {
+/** After every other row: whoever holds the lock of the events waits for nobody. */
+async function tell(db: Db, events: readonly NewEvent[]): Promise<void> {
+  for (const { type, ...body } of events) await recordEvent(db, type, body);
+}
+
+function eventOf(type: 'alarm.raised' | 'alarm.cleared', about: About, alarm: Alarm): NewEvent {
   const { id, kind, code, message, help } = alarm;
-  const data = { alarmId: id, kind, code, vmName: about.vmName, message, help };
-  await recordEvent(db, type, { ...idsOf(about), data });
+  return { type, ...idsOf(about), data: { alarmId: id, kind, code, vmName: about.vmName, message, help } };
 }
 
 function idsOf({ id, migrationId }: About): { readonly migrationId: string; readonly vmMigrationId: string } {
