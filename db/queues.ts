@@ -56,8 +56,10 @@ export async function keepQueue(database: Database, migrationId: string, queue: 
     const { vmMigrations } = await getMigration(db, migrationId);
     const begun = vmMigrations.map(({ id }) => id).filter((id) => !queue.waiting.includes(id));
     const order = [...begun, ...queue.waiting];
-    // Two passes, because no two members may have one position at any time.
-    await db.$executeRaw`UPDATE vm_migration SET position = -1 - position WHERE migration_id = ${migrationId}`;
+    // Two passes, because no two members may have one position at any time. One that was added meanwhile keeps its own,
+    // which is behind all of these.
+    await db.$executeRaw`
+      UPDATE vm_migration SET position = -1 - position WHERE migration_id = ${migrationId} AND id = ANY(${order})`;
     await db.$executeRaw`
       UPDATE vm_migration SET position = place.at - 1, held = vm_migration.id = ANY(${queue.held})
       FROM unnest(${order}::text[]) WITH ORDINALITY AS place(id, at) WHERE vm_migration.id = place.id`;
