@@ -233,8 +233,9 @@ const finalRoute = defineAction({
   find: findTarget,
   async give(row, { anyway }, context) {
     requireGroup(row.kind);
-    await refusePausedSites(row.vmMigrations, context.services);
-    if (!anyway) checkObjectives(row.vmMigrations, row);
+    const members = row.vmMigrations.filter(({ endedAt }) => endedAt === null);
+    await refusePausedSites(members, context.services);
+    if (!anyway) checkObjectives(members, row);
     await context.services.workflows.command(row.id, 'final-migration', commanderOf(context));
   },
 });
