@@ -58,8 +58,18 @@ export function pickOnly<Item>(
   throw new CliError(`Say which ${kind}`, only === undefined ? 'There is none.' : `There are: ${names}.`, remedy);
 }
 
-export async function findMigration(client: ApiClient, id: string): Promise<Migration> {
-  return client.get(`/migrations/${id}`, migration);
+/** A migration: by its id, or by its only VM's name or id. One of several VMs does not stand for the others. */
+export async function findMigration(client: ApiClient, wanted: string): Promise<Migration> {
+  if (wanted.startsWith('mig_')) return client.get(`/migrations/${wanted}`, migration);
+  const { migrationId, vm } = await findVmMigration(client, wanted);
+  const found = await client.get(`/migrations/${migrationId}`, migration);
+  const others = found.vmMigrations.length - 1;
+  if (others === 0) return found;
+  throw new CliError(
+    'This is for a whole migration',
+    `${vm.name} is migrated together with ${others} other VM${others === 1 ? '' : 's'}.`,
+    `Give the id of the migration: ${found.id}.`,
+  );
 }
 
 /** One VM's migration: by its id, by the id of a migration of one VM, or by the VM's name (the newest). */

@@ -1,5 +1,6 @@
 // landfall final, terminate, pause, resume, retry, shut-down-guest, go-on-without, wait, queue, limits: commands to
-// migrations that run. A whole migration is named by its id, one VM's by its id or the VM's name.
+// migrations that run. A whole migration is named by its id, or by its VM where it has only one; one VM's by its id
+// or the VM's name.
 import { startsResource } from '../../core/index.ts';
 import type { Command } from 'commander';
 import { actionAccepted, admissionReport, capacities, migration } from '../../contracts/rest.ts';
@@ -100,14 +101,18 @@ function addQueueCommands(program: Command): void {
   }
   connected(
     queue.command('concurrency <migration> <n>').description('how many run at once'),
-    (context, [id = '', count = '']) => change(context, id, { kind: 'concurrency', concurrency: Number(count) }),
+    async (context, [wanted = '', count = '']) => {
+      const { id } = await findMigration(context.client, wanted);
+      await change(context, id, { kind: 'concurrency', concurrency: Number(count) });
+    },
   );
   connected(
     queue
       .command('add <migration> <vm...>')
       .description('let more VMs wait at the end')
       .requiredOption('--from <site>', 'where they run'),
-    async ({ client, print }, [id = '', ...names], options) => {
+    async ({ client, print }, [wanted = '', ...names], options) => {
+      const { id } = await findMigration(client, wanted);
       const site = await findSite(client, options['from'] as string);
       const all = await listVms(client, site.id);
       const remedy = `See them with "landfall vm list --site ${site.name}".`;
