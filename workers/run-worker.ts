@@ -20,6 +20,7 @@ import { MigrationError } from '../core/index.ts';
 import { controlTaskQueue } from '../temporal/index.ts';
 import { encryptingConverter } from '../temporal/payload-codec.ts';
 import { openKeyring, payloadKeysFile } from '../temporal/payload-keys.ts';
+import { workerTuning } from './worker-tuning.ts';
 import { buildIdOf, currentVersion, makeCurrent, pinnedTo } from './worker-version.ts';
 
 const connectEveryMs = 1000;
@@ -59,6 +60,7 @@ export async function runWorker(
       dataConverter,
       activities: activitiesOf(services),
       interceptors: { activity: [activityInterceptor(services, log)] },
+      ...workerTuning,
       maxConcurrentActivityTaskExecutions: activitiesMax,
       shutdownGraceTime,
       shutdownForceTime,

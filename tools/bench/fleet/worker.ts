@@ -15,6 +15,7 @@ import { controlTaskQueue } from '../../../temporal/index.ts';
 import { encryptingConverter } from '../../../temporal/payload-codec.ts';
 import { openKeyring } from '../../../temporal/payload-keys.ts';
 import { plainActivities } from '../../../test/helpers/plain-activities.ts';
+import { workerTuning } from '../../../workers/worker-tuning.ts';
 
 /** A call to a vCenter, in a hurry. */
 const stepMs = 20;
@@ -55,6 +56,7 @@ const worker = await Worker.create({
   ...(role === 'workflows'
     ? {
         workflowBundle: { codePath: 'dist/workflow-bundle.js' },
+        ...workerTuning,
         enableNonLocalActivities: false,
         activities: notes,
       }

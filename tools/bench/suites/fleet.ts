@@ -24,8 +24,8 @@ const commandEveryMs = 250;
 const commandsPerLook = 8;
 /** Answers of so long after the kill are counted by themselves: the worker has to start and to read histories first. */
 const recoveryMs = 30_000;
-/** Copies take so long per VM of the fleet that all of them overlap, however long it takes to start them. */
-const copyMsPerVm = 120;
+/** Copies take so long per VM of the fleet that all of them overlap: two begin per second. */
+const copyMsPerVm = 600;
 /** Histories that are looked at for their length. */
 const historiesMax = 50;
 const bytesPerMib = 1024 ** 2;
@@ -49,10 +49,11 @@ export async function measureFleet(bench: Bench): Promise<SuiteResult> {
     cells: [],
     plots: [],
     notes: [
-      `${vms} VMs against ${engine}: groups of ${groupSize}, queues of ${queueSize} with ${queueConcurrency} at once; ` +
+      `${vms} VMs against ${engine}: groups of ${groupSize}, queues of ${queueSize} with ${queueConcurrency} at once, at the product’s own pace; ` +
         'vCenters and replicators are simulated by waiting, in a process of their own. One round. Workflow CPU is the user and ' +
-        'system time of the process that runs workflows with their notes in the records (its start, the killed one and the ' +
-        'replay after it included); the engine, Postgres and simulated activities are other processes. ' +
+        'system time of the process that runs workflows and the notes that they write themselves (its start, the killed one and ' +
+        'the replay after it included); the engine, Postgres, and simulated activities with the notes of the steps that they begin ' +
+        'are other processes. ' +
         `An answer is an update accepted or refused by a VM’s workflow: ${run.answers} of them.`,
     ],
   };
