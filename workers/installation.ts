@@ -3,7 +3,7 @@
  * It must not know how it is told to start or stop, nor print anything: up.ts does.
  */
 import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { extname, join } from 'node:path';
+import { extname, join, resolve } from 'node:path';
 import { migrate } from '../db/index.ts';
 import { searchAttributes } from '../temporal/index.ts';
 import { codecSecret, openPayloadKeys, payloadKeysFile } from '../temporal/payload-keys.ts';
@@ -16,6 +16,7 @@ import { ensureDatabase, preparePostgres } from './embedded/postgres.ts';
 import { findTemporalCli } from './embedded/temporal-cli.ts';
 import { prepareNamespace } from './embedded/temporal-namespace.ts';
 import { prepareTemporal } from './embedded/temporal.ts';
+import { ensureAuthority } from './home-authority.ts';
 import type { Places } from './places.ts';
 import type { UpOptions } from './up-options.ts';
 
@@ -130,11 +131,14 @@ export async function startInstallation(
   parts: RunningParts,
 ): Promise<Installation> {
   prepareHome(places.home);
+  // Before the worker, which may be quicker than the API and makes none.
+  await ensureAuthority(places.home);
   const ports = await choosePorts(join(places.home, 'run', 'ports.json'));
   const [databaseUrl, temporal] = await Promise.all([
     startDatabase(places, ports.postgres, options.databaseUrl, parts),
     startTemporal(places, ports, options.temporalAddress, parts),
   ]);
+  const certificateFile = process.env['LANDFALL_API_CERTIFICATE_FILE'];
   const env = {
     DATABASE_URL: databaseUrl,
     TEMPORAL_ADDRESS: temporal.address,
@@ -143,6 +147,7 @@ export async function startInstallation(
     LANDFALL_API_ADDRESS: options.apiAddress,
     LANDFALL_API_PORT: String(options.apiPort),
     LANDFALL_API_URL: process.env['LANDFALL_API_URL'] || `https://${options.apiAddress}:${options.apiPort}`,
+    ...(certificateFile ? { LANDFALL_API_CERTIFICATE_FILE: resolve(certificateFile) } : {}),
     ...(temporal.ui === undefined
       ? {}
       : { LANDFALL_TEMPORAL_UI: temporal.ui, LANDFALL_CODEC_PORT: String(ports.codec) }),

@@ -20,6 +20,7 @@ import { MigrationError } from '../core/index.ts';
 import { controlTaskQueue } from '../temporal/index.ts';
 import { encryptingConverter } from '../temporal/payload-codec.ts';
 import { openKeyring, payloadKeysFile } from '../temporal/payload-keys.ts';
+import { requireAuthority } from './home-authority.ts';
 import { workerTuning } from './worker-tuning.ts';
 import { buildIdOf, currentVersion, makeCurrent, pinnedTo } from './worker-version.ts';
 
@@ -46,6 +47,7 @@ export async function runWorker(
   installRuntime(log);
   const address = requireEnvironment('TEMPORAL_ADDRESS');
   const settings = readSettings();
+  await requireAuthority(settings.home);
   const services = await openServices(settings);
   const dataConverter = encryptingConverter(await openKeyring(payloadKeysFile(settings.home)));
   const connection = await connectPatiently(address, log);

@@ -21,7 +21,7 @@ export const upHelp = `landfall up: starts Postgres, Temporal with its UI, the A
   --address ADDR        address the API listens on (127.0.0.1; LANDFALL_API_ADDRESS)
   --port PORT           port the API listens on (8743; LANDFALL_API_PORT)
   --without-worker      starts no worker; nothing moves until one runs: "landfall worker" with the
-                        environment that run/worker.env names
+                        environment that run/worker.env names (docs/scale.md)
 
 LANDFALL_HOME (.landfall) holds data, keys and logs. DATABASE_URL and TEMPORAL_ADDRESS replace the embedded services.
 Ctrl-C stops everything; the next start goes on with the same data.

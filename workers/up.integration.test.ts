@@ -4,13 +4,14 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, chmodSync, readdirSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { Agent, fetch } from 'undici';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { installation, type InstallationPart } from '../contracts/rest.ts';
+import { environmentOf } from '../test/helpers/worker-environment.ts';
 import { freePort } from './embedded/ports.ts';
 import { isAlive, type ProcessIdentity } from './embedded/process-identity.ts';
 
@@ -29,7 +30,9 @@ interface Up {
 }
 
 function spawnUp(): ChildProcess {
-  const env = { ...process.env, LANDFALL_HOME: home, DATABASE_URL: '', TEMPORAL_ADDRESS: '' };
+  const own = { LANDFALL_HOME: home, DATABASE_URL: '', TEMPORAL_ADDRESS: '' };
+  // Without a key beside it the API goes on with its own.
+  const env = { ...process.env, ...own, LANDFALL_API_CERTIFICATE_FILE: 'certificate.pem' };
   const args = ['--import', 'tsx', 'workers/up.ts', '--json', '--port', String(port)];
   return spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
 }
@@ -63,11 +66,7 @@ async function stop(up: Up, signal: NodeJS.Signals): Promise<void> {
 }
 
 async function query(sql: string): Promise<unknown[]> {
-  const password = readFileSync(join(home, 'run', 'postgres-password'), 'utf8');
-  const { postgres } = JSON.parse(readFileSync(join(home, 'run', 'ports.json'), 'utf8')) as { postgres: number };
-  const client = new pg.Client({
-    connectionString: `postgresql://landfall:${password}@127.0.0.1:${postgres}/landfall`,
-  });
+  const client = new pg.Client({ connectionString: (await environmentOf(home))['DATABASE_URL'] });
   await client.connect();
   try {
     return (await client.query(sql)).rows as unknown[];
@@ -107,16 +106,36 @@ afterAll(async () => {
 test('everything answers, and the first token is kept in a file that only its owner may read', () => {
   expect(up.ready).toMatchObject({ ready: true, api: `https://127.0.0.1:${port}` });
   expect(JSON.stringify(up.ready)).not.toContain('firstToken');
+  expect(statSync(String(up.ready['tokenFile'])).mode & 0o077).toBe(0);
   expect(parts.map((part) => isAlive(processOf(part)))).toEqual([true, true, true, true]);
 });
 
-test('what a worker elsewhere needs stands in a file that only its owner may read', () => {
-  const file = join(home, 'run', 'worker.env');
-  expect(statSync(file).mode & 0o777).toBe(0o600);
-  const names = [...readFileSync(file, 'utf8').matchAll(/^([A-Z_]+)=.+$/gm)].map((match) => match[1]);
-  expect(names).toEqual(
-    expect.arrayContaining(['DATABASE_URL', 'TEMPORAL_ADDRESS', 'LANDFALL_HOME', 'LANDFALL_API_URL']),
-  );
+test('what a worker elsewhere needs stands in a file that only its owner may read', async () => {
+  expect(statSync(join(home, 'run', 'worker.env')).mode & 0o777).toBe(0o600);
+  expect(await environmentOf(home)).toMatchObject({
+    DATABASE_URL: expect.stringMatching(/^postgresql:/) as string,
+    TEMPORAL_ADDRESS: expect.stringMatching(/:\d+$/) as string,
+    LANDFALL_HOME: home,
+    LANDFALL_BUILD: expect.stringMatching(/^\//) as string,
+    LANDFALL_API_URL: `https://127.0.0.1:${port}`,
+    LANDFALL_API_CERTIFICATE_FILE: resolve('certificate.pem'),
+  });
+});
+
+test('a worker elsewhere without the keys of the installation refuses to start, and makes none', async () => {
+  const elsewhere = mkdtempSync(join(tmpdir(), 'landfall-elsewhere-'));
+  const env = { ...process.env, ...(await environmentOf(home)), LANDFALL_HOME: elsewhere };
+  const worker = spawn(process.execPath, ['--import', 'tsx', 'workers/worker.ts'], {
+    env,
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  let said = '';
+  worker.stderr.on('data', (chunk: Buffer) => (said += chunk.toString()));
+  const [status] = (await once(worker, 'close')) as [number];
+  expect(status).toBe(1);
+  expect(said).toMatch(/authority\.json is not there .*\nRemedy: Share the folder "authority"/);
+  expect(readdirSync(elsewhere)).toEqual([]);
+  rmSync(elsewhere, { recursive: true });
 });
 
 test('no log holds the token or the password of the database', () => {
