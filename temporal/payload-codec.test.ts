@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, stat } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { Payload } from '@temporalio/common';
@@ -77,6 +77,18 @@ describe('payload codec', () => {
     await rm(dirname(dirname(lost)), { recursive: true });
     expect(Buffer.from((await codec.decode([sealed as Payload]))[0]?.data ?? []).toString()).toBe('"kept"');
     await expect(codec.decode([foreign as Payload])).rejects.toMatchObject({ code: 'PAYLOAD_KEYS_UNREADABLE' });
+  });
+
+  it('refuses keys that others could read', async () => {
+    const exposed = payloadKeysFile(await mkdtemp(join(tmpdir(), 'landfall-keys-exposed-')));
+    await openPayloadKeys(exposed);
+    for (const mode of [0o640, 0o604]) {
+      await chmod(exposed, mode);
+      await expect(openKeyring(exposed)).rejects.toMatchObject({ code: 'AUTHORITY_EXPOSED' });
+    }
+    await chmod(exposed, 0o600);
+    expect((await openKeyring(exposed)).all).toHaveLength(1);
+    await rm(dirname(dirname(exposed)), { recursive: true });
   });
 
   it('refuses what was changed, and a key that it does not have', async () => {

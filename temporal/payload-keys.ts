@@ -5,7 +5,7 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import { chmod, link, mkdir, open, readFile, rename, stat, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { MigrationError } from '../core/index.ts';
+import { MigrationError, isMigrationError } from '../core/index.ts';
 
 export interface PayloadKey {
   readonly id: string;
@@ -37,7 +37,7 @@ export function payloadKeysFile(home: string): string {
   return join(home, 'authority', 'payload-keys.json');
 }
 
-/** Reads the keys; the first process of an installation makes one. Throws PAYLOAD_KEYS_UNREADABLE. */
+/** Reads the keys; the first process of an installation makes one. Throws PAYLOAD_KEYS_UNREADABLE, AUTHORITY_EXPOSED. */
 export async function openPayloadKeys(file: string): Promise<PayloadKeys> {
   try {
     return await readKeys(file);
@@ -132,6 +132,9 @@ interface KeptKey {
 }
 
 async function readKeys(file: string): Promise<PayloadKeys> {
+  if (((await stat(file)).mode & 0o077) !== 0) {
+    throw new MigrationError('AUTHORITY_EXPOSED', `${file} can be read by other users of this machine`);
+  }
   const text = await readFile(file, 'utf8');
   const kept = JSON.parse(text) as readonly KeptKey[];
   const keys = kept.map(({ id, key, createdAt = null }) => ({ id, key: Buffer.from(key, 'base64'), createdAt }));
@@ -181,6 +184,7 @@ async function syncFolder(folder: string): Promise<void> {
 }
 
 function unreadable(file: string, cause: unknown): MigrationError {
+  if (isMigrationError(cause)) return cause;
   if ((cause as NodeJS.ErrnoException).code === 'ENOENT') {
     const remedy =
       'Restore it from its backup before anything is restarted: what runs still has the keys, what starts makes new ones.';
