@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
+import { parseArgs } from 'node:util';
 import express, { type RequestHandler } from 'express';
 import {
   codecServer,
@@ -44,7 +45,21 @@ const certificateCheckMs = 6 * 3_600_000;
 
 const log = createLogger();
 
+const help = `landfall api: serves the API of the installation that LANDFALL_HOME, DATABASE_URL and TEMPORAL_ADDRESS name.
+
+  LANDFALL_API_ADDRESS            address it listens on (127.0.0.1)
+  LANDFALL_API_PORT               port it listens on (${ports.api})
+  LANDFALL_API_URL                how hosts and clients reach it (https://ADDRESS:PORT)
+  LANDFALL_API_CERTIFICATE_FILE   a certificate of your own, with
+  LANDFALL_API_KEY_FILE           its key
+`;
+
 async function main(): Promise<void> {
+  const { values } = parseArgs({ options: { help: { type: 'boolean', default: false } } });
+  if (values.help) {
+    process.stdout.write(help);
+    return;
+  }
   const places = placesFrom(process.env);
   const address = process.env['LANDFALL_API_ADDRESS'] ?? '127.0.0.1';
   const port = Number(process.env['LANDFALL_API_PORT'] ?? ports.api);

@@ -49,6 +49,14 @@ describe('landfall status', () => {
   });
 });
 
+describe('landfall --help', () => {
+  test.each(['up', 'api', 'worker'])('landfall %s is explained and not started', async (name) => {
+    const { status, output, errors } = await landfall([name, '--help']);
+    expect([status, errors]).toEqual([0, '']);
+    expect(output).toMatch(new RegExp(`^landfall ${name}: `));
+  });
+});
+
 describe('S1 landfall site', () => {
   test('without a terminal nothing is asked: the certificate has to be accepted beforehand', async () => {
     const { status, errors } = await landfall(addSite, { LANDFALL_SITE_PASSWORD: 'x' });
