@@ -1,7 +1,7 @@
 /**
- * Pinned workers: a run of a workflow stays with the version of the program that began it, and moves to the current version when
- * it begins with an empty history. For installations with several workers; docs/upgrade.md says how an upgrade goes. It must not
- * start or stop a worker.
+ * Pinned workers: a run of a workflow stays with the version of the program that began it. When it begins with an empty history it
+ * asks for the current version; Temporal 1.29 leaves it with its old one. For installations with several workers; docs/upgrade.md
+ * says how an upgrade goes. It must not start or stop a worker.
  */
 import { createHash } from 'node:crypto';
 import { readFileSync } from 'node:fs';
@@ -39,7 +39,7 @@ export async function currentVersion(service: WorkflowService): Promise<string |
   }
 }
 
-/** New runs begin with this version from now on, and so does every run that begins with an empty history. May be called again. */
+/** New workflows begin with this version from now on. May be called again. */
 export async function makeCurrent(service: WorkflowService, buildId: string): Promise<void> {
   for (const endsAtMs = Date.now() + knownWithinMs; ; await sleep(askEveryMs)) {
     try {
