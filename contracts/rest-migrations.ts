@@ -25,7 +25,7 @@ const dialFields = {
     .string()
     .regex(/^[1-9][0-9]{0,18}$/, 'must be a whole number of bytes, at least 1, written as decimal text')
     .nullable()
-    .describe('Absolute limit of background replication as decimal text, or null'),
+    .describe('Absolute limit of everything that is sent, in bytes per second as decimal text, or null'),
   addedWriteLatencyMsMax: z.number().positive().max(60_000).nullable().describe('Most that one guest write is slowed'),
 };
 

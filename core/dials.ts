@@ -7,7 +7,7 @@ export interface Dials {
   readonly replicationRate: number;
   /** 0 is off; above, writes that dirty clean blocks are paced so that replication converges. */
   readonly writeThrottling: number;
-  /** Absolute limit of background replication as a decimal string, beside the rate; the lower binds. */
+  /** Absolute limit of everything that is sent, as a decimal string, beside the rate; the lower binds. */
   readonly bytesPerSecondMax: string | null;
   /** Absolute limit of the delay that write throttling may add to one write. */
   readonly addedWriteLatencyMsMax: number | null;

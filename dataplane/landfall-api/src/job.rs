@@ -66,7 +66,7 @@ pub struct Dials {
     #[serde(default)]
     #[schema(minimum = 0, maximum = 100)]
     pub write_throttling: u8,
-    /// Absolute limit of the background beside the replication rate; the lower one binds.
+    /// Absolute limit of everything that is sent, beside the replication rate; the lower one binds.
     #[serde(default)]
     pub bytes_per_second_max: Option<ByteCount>,
     /// Absolute cap of the delay that write throttling may add to one write.

@@ -1,5 +1,5 @@
 /**
- * Suite `rate`: the absolute limit of the background goes from 100 to 20 MB/s while a copy runs. A relay counts what crosses
+ * Suite `rate`: the absolute limit of what is sent goes from 100 to 20 MB/s while a copy runs. A relay counts what crosses
  * the line; the peer is nbdkit's rate filter, whose limit is changed in the same way.
  */
 import { renameSync, writeFileSync } from 'node:fs';

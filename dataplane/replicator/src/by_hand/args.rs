@@ -73,7 +73,7 @@ pub fn parse_disk(text: &str) -> Result<DiskArg, String> {
       --receiver 192.0.2.7:32875 --pair site.pair --state /var/lib/landfall-app
   qemu-system-x86_64 ... -drive file=nbd+unix:///?socket=/run/app.nbd,format=raw,if=virtio
 
-  # Two disks, the background held at 50 MiB/s
+  # Two disks, at most 50 MiB/s on the line
   replicator source --disk app.raw:/run/app.nbd --disk data.raw:/run/data.nbd \\
       --receiver 192.0.2.7:32875 --pair site.pair --state /var/lib/landfall-app \\
       --bytes-per-second-max 50M
@@ -106,7 +106,7 @@ pub struct SourceArgs {
     /// 0 pauses the background, 50 takes the capacity and yields to the guest, 100 never yields
     #[arg(long, value_name = "0..100", value_parser = clap::value_parser!(u8).range(..=100))]
     pub replication_rate: Option<u8>,
-    /// Absolute limit of the background in bytes per second; suffixes K M G
+    /// Absolute limit of everything that is sent, in bytes per second; suffixes K M G
     #[arg(long, value_name = "BYTES", value_parser = parse_byte_size)]
     pub bytes_per_second_max: Option<ByteSize>,
     /// Compression of what is sent; `auto` takes what pays on this link, and is what a source
@@ -255,7 +255,7 @@ pub struct DialArgs {
     /// 0 pauses the background, 50 takes the capacity and yields to the guest, 100 never yields
     #[arg(long, value_name = "0..100", value_parser = clap::value_parser!(u8).range(..=100))]
     pub replication_rate: Option<u8>,
-    /// Absolute limit of the background in bytes per second, or `none`
+    /// Absolute limit of everything that is sent, in bytes per second, or `none`
     #[arg(long, value_name = "BYTES|none", value_parser = parse_limit)]
     pub bytes_per_second_max: Option<Limit>,
     /// Above 0, guest writes that dirty clean blocks are paced
