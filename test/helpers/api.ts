@@ -227,14 +227,3 @@ function standInSites(vcenter: StandInVcenter): SiteConnector {
     close: async () => undefined,
   };
 }
-
-/** Every row of every table as text: for looking what rests in the database in clear. */
-export async function dumpDatabase({ pool }: Database): Promise<string> {
-  const tables = await pool.query<{ name: string }>(
-    `SELECT quote_ident(table_name) AS name FROM information_schema.tables WHERE table_schema = 'public'`,
-  );
-  const dumps = await Promise.all(
-    tables.rows.map(({ name }) => pool.query<{ row: string }>(`SELECT t::text AS row FROM ${name} AS t`)),
-  );
-  return dumps.flatMap((dump) => dump.rows.map((row) => row.row)).join('\n');
-}

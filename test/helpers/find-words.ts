@@ -1,16 +1,14 @@
 // Looks for words (secrets, names) in everything that an installation keeps or has said: workflow histories, raw and decoded,
 // rows of every table, files. It says where it found which; what may stand where is the caller's matter.
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Client } from '@temporalio/client';
 import type { Payload, PayloadCodec } from '@temporalio/common';
 import pg from 'pg';
+import { rowsOf } from './database-rows.ts';
 
 /** What is looked for, by what it is called. */
 export type Words = ReadonlyMap<string, string>;
-
-/** Larger files are disks of guests. */
-const fileBytesMax = 64 * 1024 * 1024;
 
 /** A word as it is, and as programs like to write it. */
 function formsOf(word: string): string[] {
@@ -43,7 +41,6 @@ export async function searchFiles(folder: string, words: Words, isLetOut: (path:
   for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
     const path = join(entry.parentPath, entry.name);
     if (!entry.isFile() || isLetOut(path)) continue;
-    if ((await stat(path)).size > fileBytesMax) continue;
     const found = wordsIn(await readFile(path), words);
     if (found.length > 0) finds.push({ where: path, words: found });
   }
@@ -55,16 +52,12 @@ export async function searchRows(databaseUrl: string, words: Words): Promise<{ f
   const client = new pg.Client({ connectionString: databaseUrl });
   await client.connect();
   try {
-    const tables = await client.query<{ name: string }>(
-      `SELECT format('%I', table_name) AS name FROM information_schema.tables WHERE table_schema = 'public'`,
-    );
     const finds: Find[] = [];
     let rows = 0;
-    for (const { name } of tables.rows) {
-      const found = await client.query<{ row: string }>(`SELECT t::text AS row FROM ${name} AS t`);
-      rows += found.rows.length;
-      const hits = new Set(found.rows.flatMap(({ row }) => wordsIn(row, words)));
-      if (hits.size > 0) finds.push({ where: `table ${name}`, words: [...hits] });
+    for await (const { table, row } of rowsOf(client)) {
+      rows += 1;
+      const hits = wordsIn(row, words);
+      if (hits.length > 0) finds.push({ where: `table ${table}`, words: hits });
     }
     return { finds, rows };
   } finally {

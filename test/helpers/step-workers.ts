@@ -2,11 +2,11 @@
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { createWriteStream } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Installation } from '../../demo/harness/installation.ts';
 import { firstJsonLine, stopChild } from '../../demo/harness/child.ts';
+import { environmentOf } from './worker-environment.ts';
 import type { OwnWorker } from './world.ts';
 
 const program = fileURLToPath(new URL('./step-worker.ts', import.meta.url));
@@ -28,13 +28,9 @@ export class StepWorkers implements OwnWorker {
   }
 
   async start(installation: Installation): Promise<void> {
-    const text = await readFile(join(installation.home, 'run', 'worker.env'), 'utf8');
-    const lines = text.split('\n').filter((line) => line !== '');
-    const given = Object.fromEntries(
-      lines.map((line) => [line.split('=')[0] ?? '', line.slice(line.indexOf('=') + 1)]),
-    );
+    const env = { ...process.env, ...(await environmentOf(installation.home)) };
     const log = createWriteStream(join(installation.home, 'step-workers.log'));
-    await Promise.all(Array.from({ length: this.count }, () => this.keep({ ...process.env, ...given }, log)));
+    await Promise.all(Array.from({ length: this.count }, () => this.keep(env, log)));
   }
 
   private async keep(env: NodeJS.ProcessEnv, log: NodeJS.WritableStream): Promise<void> {
