@@ -1,9 +1,11 @@
 // Sites and migrations, written straight into the records: for tests that begin after the checks of vCenters.
 import { randomUUID } from 'node:crypto';
 import type { Services } from '../../api/index.ts';
+import type { Projection } from '../../contracts/rest.ts';
 import {
   createMigration,
   insertSite,
+  json,
   type MigrationWithMembers,
   type NewMember,
   type NewMigration,
@@ -44,6 +46,13 @@ export async function insertTestMigration(
       members: (names ?? ['app']).map((name, index) => testMember(source, `${name}-${suffix}`, index + 1)),
     }),
   );
+}
+
+/** As the supervisor would keep it: a stop of this VM would take so long. */
+export async function setProjectedDowntime({ database }: Services, id: string, downtimeSeconds: number): Promise<void> {
+  const ready = { p50Seconds: 0, p90Seconds: 0 };
+  const projection = json({ ready, downtimeSeconds, downtimeParts: null } satisfies Projection);
+  await database.prisma.vmMigration.update({ where: { id }, data: { projection } });
 }
 
 function testMember(source: Site, vmName: string, number: number): NewMember {

@@ -1,11 +1,10 @@
 // What is planned for a migration and the commands to it, over REST: changed while it runs, refused with the reason, gated by
 // objectives, once per key, with who did it in the audit log.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Projection } from '../../contracts/rest.ts';
 import { MigrationError, type ErrorCode } from '../../core/index.ts';
-import { json, listAudit, newId, setPhase, type MigrationWithMembers } from '../../db/index.ts';
+import { listAudit, newId, setPhase, type MigrationWithMembers } from '../../db/index.ts';
 import { startTestApi, type Answered, type TestApi } from '../helpers/api.ts';
-import { insertTestMigration } from '../helpers/records.ts';
+import { insertTestMigration, setProjectedDowntime } from '../helpers/records.ts';
 
 let api: TestApi;
 beforeAll(async () => {
@@ -27,18 +26,7 @@ async function refusing<Result>(code: ErrorCode, work: () => Promise<Result>): P
   api.workflows.fail = new MigrationError(code);
   return work().finally(() => (api.workflows.fail = undefined));
 }
-/** As the supervisor would keep it: a stop would take so long. */
-const projects = (id: string, downtimeSeconds: number) =>
-  api.database.prisma.vmMigration.update({
-    where: { id },
-    data: {
-      projection: json({
-        ready: { p50Seconds: 0, p90Seconds: 0 },
-        downtimeSeconds,
-        downtimeParts: null,
-      } satisfies Projection),
-    },
-  });
+const projects = (id: string, downtimeSeconds: number) => setProjectedDowntime(api.services, id, downtimeSeconds);
 const window = { from: '2027-03-06T22:00:00.000Z', until: '2027-03-07T04:00:00.000Z' };
 
 describe('M1 what is asked for', () => {

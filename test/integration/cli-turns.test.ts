@@ -9,7 +9,7 @@ import { MigrationError } from '../../core/index.ts';
 import { setWaitingFor } from '../../db/index.ts';
 import { startTestApi, type TestApi } from '../helpers/api.ts';
 import { makeCli, type Cli } from '../helpers/cli.ts';
-import { insertTestMigration } from '../helpers/records.ts';
+import { insertTestMigration, setProjectedDowntime } from '../helpers/records.ts';
 
 let api: TestApi;
 let cli: Cli;
@@ -82,16 +82,25 @@ describe('M9 landfall migrate change', () => {
 });
 
 describe('M6 landfall commands', () => {
-  test('M6 retry takes new settings, decisions go to the group, a final goes on "anyway"', async () => {
-    const group = await insertTestMigration(api.services, { kind: 'group' });
+  test('M6 retry takes new settings, decisions go to the group, a final that would miss an objective needs "anyway"', async () => {
+    const objectives = { targetDurationSeconds: null, downtimeSecondsMax: 60 };
+    const group = await insertTestMigration(api.services, { kind: 'group', objectives });
     const member = group.vmMigrations[0]?.id ?? '';
-    await cli.run(['retry', member, '--limit', '8MB/s', '--network', 'VM Network=Production']);
+    // Another place is judged in the vCenter before the migration hears of it; the stand-in's has no such VM.
+    const refused = await cli.run(['retry', member, '--limit', '8MB/s', '--network', 'VM Network=Production']);
+    expect(refused.status).toBe(1);
+    expect(refused.errors).toContain('(VSPHERE_INVALID_STATE, ');
     expect(api.workflows.calls.some((call) => call.startsWith(`retry ${member}`))).toBe(false);
-    await cli.run(['retry', member, '--limit', '8MB/s']);
+    expect((await cli.run(['retry', member, '--limit', '8MB/s'])).status).toBe(0);
     expect(lastCall()).toMatch(new RegExp(`^retry ${member} .*"bytesPerSecondMax":"8000000"`));
     await cli.run(['go-on-without', member]);
     expect(lastCall()).toBe(`go-on-without ${group.id} ${member}`);
     await cli.run(['wait-for', member]);
+    expect(lastCall()).toBe(`wait ${group.id} ${member}`);
+    await setProjectedDowntime(api.services, member, 90);
+    const late = await cli.run(['final', group.id, '--yes']);
+    expect(late.status).toBe(1);
+    expect(late.errors).toContain('(OBJECTIVE_NOT_MET, ');
     expect(lastCall()).toBe(`wait ${group.id} ${member}`);
     expect((await cli.run(['final', group.id, '--yes', '--anyway'])).status).toBe(0);
     expect(lastCall()).toBe(`final-migration ${group.id}`);
