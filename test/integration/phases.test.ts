@@ -1,6 +1,6 @@
 // What the workflows note of each VM, as people see it: the migration follows its members, also when many move at one moment.
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { createMember, getMigration, getVmMigration, listEventsAfter, lastEventId, setPhase } from '../../db/index.ts';
+import { getMigration, getVmMigration, listEventsAfter, lastEventId, setPhase } from '../../db/index.ts';
 import { startTestApi, type TestApi } from '../helpers/api.ts';
 import { insertTestMigration } from '../helpers/records.ts';
 
@@ -13,30 +13,10 @@ afterAll(() => api.close());
 
 /** A migration of so many members; returns its id and theirs. */
 async function migrationOf(members: number): Promise<readonly [string, ...string[]]> {
-  const { database } = api;
-  const { id, vmMigrations } = await insertTestMigration(api.services);
-  const [first] = vmMigrations;
-  if (first === undefined) throw new Error('a migration without members');
-  const { sourceSiteId, destinationSiteId } = first;
-  const others = Array.from({ length: members - 1 }, (_, index) =>
-    createMember(
-      database.prisma,
-      id,
-      destinationSiteId,
-      {
-        sourceSiteId,
-        vmMoref: `vm-${index + 2}`,
-        vmInstanceUuid: `${id}-${index}`,
-        vmName: `app-${index}`,
-        sourceHostMoref: null,
-        warnings: [],
-        settings: null,
-        disks: [],
-      },
-      index + 1,
-    ),
-  );
-  return [id, first.id, ...(await Promise.all(others))];
+  const names = Array.from({ length: members }, (_, index) => `app-${index}`);
+  const { id, vmMigrations } = await insertTestMigration(api.services, { names });
+  const [first = '', ...others] = vmMigrations.map((member) => member.id);
+  return [id, first, ...others];
 }
 
 test('a migration ends with its last member, also when all end at one moment', async () => {
