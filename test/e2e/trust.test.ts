@@ -5,6 +5,7 @@ import { execFile } from 'node:child_process';
 import { readFile, stat } from 'node:fs/promises';
 import { join, sep } from 'node:path';
 import { promisify } from 'node:util';
+import type { Payload } from '@temporalio/common';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { LeakReport, Migration, VmMigration } from '../../contracts/rest.ts';
@@ -18,6 +19,7 @@ import { admissionWorkflowId, janitorScheduleId } from '../../temporal/index.ts'
 import { makePayloadCodec } from '../../temporal/payload-codec.ts';
 import { openKeyring, payloadKeysFile, type PayloadKeyring } from '../../temporal/payload-keys.ts';
 import { searchFiles, searchHistories, searchRows, wordsIn, type Find, type Words } from '../helpers/find-words.ts';
+import { environmentOf } from '../helpers/worker-environment.ts';
 import { openWorld, type World } from '../helpers/world.ts';
 
 /** Ended while it is copied, ended when the destination owns it, never ended. */
@@ -26,6 +28,8 @@ const names = [COPYING, HANDED_OVER, LIVING] as const;
 const timeoutMs = 240_000;
 /** So long the janitor lets an ended workflow's activities hear of it. */
 const settleMs = 31_000;
+/** A new key is in use everywhere after two seconds at the latest. */
+const keyInUseMs = 2_500;
 
 let world: World;
 let engine: WorkflowEngine;
@@ -38,9 +42,8 @@ beforeAll(async () => {
     vms: names.map((name) => ({ ...writerVm({ name, capacityMib: 32, seedMib: 8, writerPauseMs: 100 }), bare: true })),
   });
   const { home } = world.installation;
-  const ports = JSON.parse(await readFile(join(home, 'run', 'ports.json'), 'utf8')) as { temporal: number };
   keys = await openKeyring(payloadKeysFile(home));
-  engine = await connectWorkflowEngine(`127.0.0.1:${ports.temporal}`, keys);
+  engine = await connectWorkflowEngine((await environmentOf(home))['TEMPORAL_ADDRESS'] ?? '', keys);
 }, 300_000);
 
 afterAll(async () => {
@@ -171,10 +174,7 @@ async function enrolmentSecrets(home: string): Promise<[string, string][]> {
 }
 
 async function databaseUrl(): Promise<string> {
-  const { home } = world.installation;
-  const password = await readFile(join(home, 'run', 'postgres-password'), 'utf8');
-  const { postgres } = JSON.parse(await readFile(join(home, 'run', 'ports.json'), 'utf8')) as { postgres: number };
-  return `postgresql://landfall:${password}@127.0.0.1:${postgres}/landfall`;
+  return (await environmentOf(world.installation.home))['DATABASE_URL'] ?? '';
 }
 
 async function queryAgents(): Promise<string[]> {
@@ -212,11 +212,13 @@ describe('secrets', () => {
     vmNames = new Map(names.map((name) => [name, name]));
   });
 
-  test('a new key is used by everything that runs, and the old one still opens what it encrypted', async () => {
-    const made = await call<{ id: string }>('POST', '/payload-keys');
-    await waitFor('the new key in use', async () => ((await keys.newest()).id === made.id ? true : undefined), {
-      timeoutMs,
-    });
+  /** The keys with which these payloads were encrypted. */
+  const keyIdsOf = (payloads: readonly Payload[] | null | undefined): string[] =>
+    (payloads ?? []).map(({ metadata }) => Buffer.from(metadata?.['key-id'] ?? []).toString());
+
+  test('a new key is used by the API and by the worker without a restart', async () => {
+    const { id } = await call<{ id: string }>('POST', '/payload-keys');
+    await pause(keyInUseMs);
     const migration = await start(COPYING, false);
     await until(
       'it to run',
@@ -225,8 +227,16 @@ describe('secrets', () => {
     );
     await call('POST', `/vm-migrations/${idOf(migration)}/actions/terminate`, {});
     await until('its end', migration, ({ status }) => status === 'Terminated');
-    const history = JSON.stringify(await engine.client.workflow.getHandle(idOf(migration)).fetchHistory());
-    expect(history).toContain(Buffer.from(made.id).toString('base64'));
+    const eventsOf = async (workflowId: string) =>
+      (await engine.client.workflow.getHandle(workflowId).fetchHistory()).events ?? [];
+    // The API starts the queue, which starts the VM's workflow; what activities answer is encrypted by the worker.
+    const [started] = await eventsOf(migration.id);
+    expect(keyIdsOf(started?.workflowExecutionStartedEventAttributes?.input?.payloads)).toEqual([id]);
+    const answered = (await eventsOf(idOf(migration))).flatMap((event) =>
+      keyIdsOf(event.activityTaskCompletedEventAttributes?.result?.payloads),
+    );
+    expect(answered.length).toBeGreaterThan(5);
+    expect(new Set(answered)).toEqual(new Set([id]));
   });
 
   test('no history holds one, raw or opened, nor a name of a VM that the engine could read', async () => {
