@@ -25,6 +25,7 @@ const gatherMs = 2_000;
 const killWithinMs = 40;
 
 const always: readonly Fault[] = ['twice', 'hold'];
+const kills: readonly Fault[] = ['kill-during', 'kill-after'];
 
 const faults = new StepFaults(process.argv[2] ?? '');
 const names = new Map<string, string>();
@@ -54,11 +55,11 @@ async function suffer(services: Services, name: ActivityName, input: unknown, ru
       throw failure(name);
     case 'kill-during':
       await gathered();
-      return Promise.all([run(input), die(Math.random() * killWithinMs)]);
+      return Promise.all([run(input), kill(subject, name, fault, Math.random() * killWithinMs)]);
     case 'kill-after':
       await run(input);
       await gathered();
-      return die(killWithinMs);
+      return kill(subject, name, fault, killWithinMs);
     case 'hold': {
       const answer = await run(input);
       await hold(subject, name);
@@ -77,8 +78,9 @@ function gathered(): Promise<void> {
   return gathering;
 }
 
-/** Never returns. */
-async function die(afterMs: number): Promise<never> {
+/** Never returns. It goes on record only now that it strikes: until then the kill of another may have come first. */
+async function kill(subject: string, name: ActivityName, fault: Fault, afterMs: number): Promise<never> {
+  await faults.claim(subject, name, fault);
   await sleep(afterMs);
   process.kill(process.pid, 'SIGKILL');
   return new Promise(() => undefined);
@@ -97,7 +99,9 @@ async function hold(subject: string, name: ActivityName): Promise<void> {
 async function nextFault(subject: string, name: ActivityName): Promise<Fault | undefined> {
   for (const { fault, activities } of await faults.ordersOf(subject)) {
     if (!activities.includes(name)) continue;
-    const isNew = await faults.claim(subject, name, fault);
+    const isNew = kills.includes(fault)
+      ? !(await faults.happened(subject, name, fault))
+      : await faults.claim(subject, name, fault);
     if (isNew || always.includes(fault)) return fault;
   }
   return undefined;

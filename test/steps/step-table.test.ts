@@ -221,6 +221,10 @@ describe.concurrent('a worker is killed', () => {
 });
 
 describe('afterwards', () => {
+  test('workers were killed, and others came in their place', () => {
+    expect(lab.workers.deaths).toBeGreaterThan(0);
+  });
+
   test('nothing of ours is left at either site', async () => {
     const leaks = await lab.world.installation.call<LeakReport>('GET', '/leaks');
     expect(leaks.items).toEqual([]);
