@@ -14,9 +14,7 @@ export interface LabVm {
   readonly disks: readonly {
     readonly uuid: string;
     readonly flatPath: string;
-    readonly capacityBytes: number;
-    /** Whether the write tap is in front of it. */
-    readonly filtered: boolean;
+    readonly capacityBytes: string;
   }[];
   readonly consoleTail: readonly string[];
 }

@@ -98,13 +98,21 @@ describe('S1 registering a site', () => {
 });
 
 describe('L eligibility', () => {
-  test('L1 L3 VMs that cannot move say why before anything starts', async () => {
+  test('L1 L3 L6 VMs that cannot move say why before anything starts', async () => {
     const vms = await listVms(world.installation, world.sites.source.id);
     const byName = new Map(vms.map((vm) => [vm.name, vm]));
     expect(byName.get(BUSY)?.eligible).toBe(true);
-    for (const name of ['snapped', 'raw']) {
+    for (const [name, code] of [
+      ['snapped', 'L1_SNAPSHOT'],
+      ['raw', 'L3_RDM'],
+      ['shared', 'L6_SHARED'],
+    ] as const) {
       expect(byName.get(name)?.eligible, name).toBe(false);
-      expect(byName.get(name)?.findings.length, name).toBeGreaterThan(0);
+      const findings = byName.get(name)?.findings ?? [];
+      expect(
+        findings.map((finding) => finding.code),
+        name,
+      ).toContain(code);
     }
   });
 
@@ -229,7 +237,7 @@ describe('M5 afterwards', () => {
     (await world.lab.control.vm('destination', name)).powerState,
   ];
 
-  test('M5 a manual final ends off at both ends, by CLI words and receipts alike', async () => {
+  test('M5 a manual final ends off at both ends, with a receipt', async () => {
     queue = await startMigration(world.installation, world.sites, { vmNames: [BUSY], autoFinal: false });
     const vms = await findVmPlaces(world.installation, world.sites, [LATE]);
     const grown = await world.installation.call<Migration>('POST', `/migrations/${queue.id}/members`, { vms });
@@ -240,13 +248,12 @@ describe('M5 afterwards', () => {
       timeoutMs: 180_000,
     });
     await world.installation.call('POST', `/vm-migrations/${id}/actions/final-migration`, {});
-    const ended = await followVmMigration(world.installation, id, {
+    await followVmMigration(world.installation, id, {
       reached: (now) => now.status === 'Completed',
       timeoutMs: 180_000,
     });
     expect(await powerAtBothEnds(BUSY)).toEqual(['poweredOff', 'poweredOff']);
     expect(await world.installation.call<object>('GET', `/vm-migrations/${id}/receipt`)).toHaveProperty('signature');
-    expect(ended.downtime?.dataPathMs ?? Number.NaN).toBeLessThanOrEqual(1000);
   });
 
   test('M6 the next in the queue stands still while its site is paused', async () => {
