@@ -41,7 +41,7 @@ fn a_rate_of_zero_stops_and_no_rate_never_waits() {
 }
 
 #[test]
-fn replication_rate_and_absolute_limit_the_lower_binds() {
+fn the_replication_rate_limits_the_background_and_says_how_far_it_yields() {
     assert_eq!(background_limit(0, None), Some(0.0));
     assert_eq!(background_limit(25, Some(100.0)), Some(50.0));
     assert_eq!(background_limit(25, None), None);

@@ -14,7 +14,7 @@ use super::pace::{Buckets, Pace, open_bucket};
 use super::reread::{Reread, Verification};
 use super::session::Session;
 use super::watch::Watch;
-use crate::clock::now_text;
+use crate::clock::{now_ns, now_text};
 use crate::meter::Meter;
 use crate::stats::{DiskStages, JobStages};
 
@@ -139,7 +139,7 @@ impl Job {
             epoch: AtomicU32::new(epoch),
             session_number: AtomicU64::new(0),
             distrust: AtomicBool::new(true),
-            buckets: Mutex::new(Buckets::open()),
+            buckets: Mutex::new(Buckets::open(now_ns())),
             buckets_changed: Condvar::new(),
             foreground_bucket: Mutex::new(open_bucket()),
             nice: AtomicI32::new(0),

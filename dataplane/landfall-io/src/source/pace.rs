@@ -46,8 +46,28 @@ pub(super) struct Buckets {
 
 impl Buckets {
     /// Buckets that pace nothing yet.
-    pub(super) fn open() -> Self {
-        Self { content: open_bucket(), line: open_bucket() }
+    pub(super) fn open(now_ns: u64) -> Self {
+        Self { content: TokenBucket::unlimited(now_ns), line: TokenBucket::unlimited(now_ns) }
+    }
+
+    /// New rates, in bytes per second; in force at once.
+    fn set_rates(&mut self, content: Option<f64>, line: Option<f64>, now_ns: u64) {
+        self.content.set_rate(content, now_ns);
+        self.line.set_rate(line, now_ns);
+    }
+
+    /// The longest extent that keeps both flows smooth, or how long the background must wait.
+    fn turn(&mut self, now_ns: u64) -> Result<u64, Duration> {
+        match self.content.wait_ns(now_ns).max(self.line.wait_ns(now_ns)) {
+            0 => Ok(self.content.extent_max().min(self.line.extent_max())),
+            wait => Err(Duration::from_nanos(wait)),
+        }
+    }
+
+    /// So much went on the line. Foreground counts, but a burst of it silences the background
+    /// for a second at most.
+    fn take_line(&mut self, bytes: u64, foreground: bool) {
+        if foreground { self.line.charge(bytes) } else { self.line.take(bytes) }
     }
 }
 
@@ -87,11 +107,7 @@ impl Job {
             (dial::lower(limit, yielding), pace.drain.bytes_per_second())
         };
         self.nice.store(dial::background_nice(rate), Relaxed);
-        {
-            let mut buckets = self.buckets.lock().expect("buckets");
-            buckets.content.set_rate(content, now_ns());
-            buckets.line.set_rate(line, now_ns());
-        }
+        self.buckets.lock().expect("buckets").set_rates(content, line, now_ns());
         self.buckets_changed.notify_all();
         let share = dial::throttle_share(dials.write_throttling);
         let delay =
@@ -195,11 +211,10 @@ impl Job {
     pub(super) fn background_turn(&self) -> Option<u64> {
         let start = now_ns();
         let mut buckets = self.buckets.lock().expect("buckets");
-        let wait = buckets.content.wait_ns(start).max(buckets.line.wait_ns(start));
-        if wait == 0 {
-            return Some(buckets.content.extent_max().min(buckets.line.extent_max()));
-        }
-        let wait = Duration::from_nanos(wait).min(Duration::from_millis(100));
+        let wait = match buckets.turn(start) {
+            Ok(extent) => return Some(extent),
+            Err(wait) => wait.min(Duration::from_millis(100)),
+        };
         drop(self.buckets_changed.wait_timeout(buckets, wait).expect("buckets"));
         self.stages.limit_wait.passed(start, 0);
         None
@@ -227,8 +242,7 @@ impl Job {
     /// everything that is sent: foreground is never held by it, the background makes room.
     pub(super) fn take_line(&self, bytes: u64, foreground: bool) {
         self.wire.add(bytes);
-        let line = &mut self.buckets.lock().expect("buckets").line;
-        if foreground { line.charge(bytes) } else { line.take(bytes) }
+        self.buckets.lock().expect("buckets").take_line(bytes, foreground);
     }
 
     /// The calling mover steps back behind the threads that serve the guest, as far as the dial
@@ -241,4 +255,50 @@ impl Job {
 /// A bucket that paces nothing yet.
 pub(super) fn open_bucket() -> TokenBucket {
     TokenBucket::unlimited(now_ns())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RATE: u64 = 10_000_000;
+
+    #[test]
+    fn without_a_limit_nothing_waits() {
+        let mut buckets = Buckets::open(0);
+        buckets.content.take(1 << 40);
+        buckets.take_line(1 << 40, false);
+        assert_eq!(buckets.turn(0), Ok(landfall_core::CHUNK));
+    }
+
+    #[test]
+    fn the_background_waits_for_the_slower_and_sends_what_is_smooth_for_both() {
+        for content_is_slower in [false, true] {
+            let (slow, fast) = (RATE as f64, 20.0 * RATE as f64);
+            let (content, line) = if content_is_slower { (slow, fast) } else { (fast, slow) };
+            let mut buckets = Buckets::open(0);
+            buckets.set_rates(Some(content), Some(line), 0);
+            let (one, other) = (buckets.content.extent_max(), buckets.line.extent_max());
+            assert_ne!(one, other);
+            assert_eq!(buckets.turn(0), Ok(one.min(other)));
+            buckets.content.take(RATE);
+            buckets.take_line(RATE, false);
+            assert_eq!(buckets.turn(0), Err(Duration::from_secs(1)));
+            assert_eq!(buckets.turn(500_000_000), Err(Duration::from_millis(500)));
+            assert_eq!(buckets.turn(1_000_000_000), Ok(one.min(other)));
+        }
+    }
+
+    #[test]
+    fn foreground_silences_the_background_for_a_second_at_most() {
+        let mut buckets = Buckets::open(0);
+        buckets.set_rates(None, Some(RATE as f64), 0);
+        buckets.take_line(RATE / 2, true);
+        assert_eq!(buckets.turn(0), Err(Duration::from_millis(500)));
+        buckets.take_line(60 * RATE, true);
+        assert_eq!(buckets.turn(0), Err(Duration::from_secs(1)));
+        // What the background itself has sent counts in full.
+        buckets.take_line(RATE, false);
+        assert_eq!(buckets.turn(0), Err(Duration::from_secs(2)));
+    }
 }
