@@ -58,6 +58,7 @@ export interface GroupFacts {
   readonly members: readonly GroupMember[];
   /** Members that failed and have not ended: they stand still until somebody decides. */
   readonly failed: readonly string[];
+  readonly paused: boolean;
   /** Members in their final migration, and whether theirs to hand over was ordered or done. */
   readonly inFinal: readonly { readonly id: string; readonly handingOver: boolean }[];
   readonly needs: Readonly<Record<string, Tokens>>;

@@ -35,7 +35,7 @@ import {
 } from '../core/index.ts';
 import { isAlreadyStarted, migGroup, recordsOptions, refusal } from '../temporal/index.ts';
 import { beginAnew, shouldBeginAnew } from './begin-anew.ts';
-import { countEnds, endAsTerminated } from './members.ts';
+import { countEnds, endUnbegun } from './members.ts';
 import { changeQueue, memberCommand, memberReport, pause, resume, terminate } from './messages.ts';
 import { tell } from './tell.ts';
 import { vmMigration } from './vm-migration/index.ts';
@@ -50,10 +50,12 @@ interface State {
   readonly failed: Set<string>;
   readonly ended: Map<string, Status>;
   terminated: OperatorCommand | null;
+  /** What all members were told last. */
+  said: MemberCommand | null;
   /** The records have been read. */
   opened: boolean;
-  /** Members that were taken out and have to be said ended. */
-  readonly dropped: string[];
+  /** Members that were taken out and have to be said ended, and by whom. */
+  readonly dropped: Map<string, OperatorCommand>;
   toNote: boolean;
 }
 
@@ -62,6 +64,8 @@ export async function independentMigration(input: IndependentMigrationInput): Pr
   upsertSearchAttributes([{ key: migGroup, value: input.migrationId }]);
   for (;;) {
     await step(state);
+    // What was accepted is carried out first.
+    if (isOver(state)) await condition(allHandlersFinished);
     if (isOver(state)) return countEnds([...state.ended.values()]);
     if (shouldBeginAnew(limits.migrationEventsMax)) await renew(state);
     await condition(() => hasWork(state) || isOver(state));
@@ -76,8 +80,9 @@ async function open({ migrationId, carry }: IndependentMigrationInput): Promise<
     failed: new Set(carry?.failed),
     ended: new Map(carry?.ended),
     terminated: carry?.terminated ?? null,
+    said: null,
     opened: carry !== undefined,
-    dropped: [],
+    dropped: new Map(),
     toNote: false,
   };
   registerHandlers(state);
@@ -108,7 +113,7 @@ function registerHandlers(state: State): void {
     setHandler(
       definition,
       async (command: OperatorCommand): Promise<CommandAccepted> => {
-        change(state, { kind });
+        change(state, { change: { kind }, ...command });
         await passOn(state, { ...command, kind });
         return { accepted: true };
       },
@@ -118,49 +123,54 @@ function registerHandlers(state: State): void {
   setHandler(
     changeQueue,
     (command): CommandAccepted => {
-      change(state, command.change);
+      change(state, command);
       return { accepted: true };
     },
     { validator: (command: QueueCommand) => refuseChange(state, command) },
   );
 }
 
-function change(state: State, wanted: QueueCommand['change']): void {
+function change(state: State, { requestedBy, change: wanted }: QueueCommand): void {
   state.queue = changed(state.queue, wanted, (id) => hasBegun(state, id));
-  if (wanted.kind === 'remove') state.dropped.push(wanted.id);
+  if (wanted.kind === 'remove') state.dropped.set(wanted.id, { requestedBy });
   state.toNote = true;
 }
 
 /** Or was taken out before it could: it must not come in again by an addition that is told twice. */
 function hasBegun({ running, failed, ended, dropped }: State, id: string): boolean {
-  return running.has(id) || failed.has(id) || ended.has(id) || dropped.includes(id);
+  return running.has(id) || failed.has(id) || ended.has(id) || dropped.has(id);
 }
 
+/** Also to those that wait: after it was started again itself, the queue does not know who of them runs. */
 async function passOn(state: State, command: MemberCommand): Promise<void> {
-  await Promise.all([...state.running, ...state.failed].map((id) => tell(id, memberCommand, command)));
+  state.said = command;
+  const { running, failed, queue } = state;
+  await Promise.all([...running, ...failed, ...queue.waiting].map((id) => tell(id, memberCommand, command)));
 }
 
 function hasWork(state: State): boolean {
-  const { queue, terminated, running } = state;
-  if (state.toNote || state.dropped.length > 0) return true;
-  return terminated === null ? startable(queue, running.size).length > 0 : queue.waiting.length > 0;
+  const { queue, terminated, dropped } = state;
+  if (state.toNote || dropped.size > 0) return true;
+  return terminated === null ? nextOf(state) !== undefined : queue.waiting.length > 0;
+}
+
+/** The member that begins now, if one does. */
+function nextOf({ queue, running, terminated }: State): string | undefined {
+  return terminated === null ? startable(queue, running.size)[0] : undefined;
 }
 
 function isOver({ queue, running, failed, dropped, toNote }: State): boolean {
-  return queue.waiting.length === 0 && running.size === 0 && failed.size === 0 && dropped.length === 0 && !toNote;
+  return queue.waiting.length === 0 && running.size === 0 && failed.size === 0 && dropped.size === 0 && !toNote;
 }
 
-/** Does everything that is to be done now. */
+/** Does everything that is to be done now. Each turn looks anew: people change the queue while a member is being started. */
 async function step(state: State): Promise<void> {
-  if (state.terminated !== null) {
-    state.dropped.push(...state.queue.waiting);
-    state.queue = { ...state.queue, waiting: [], held: [] };
+  for (;;) {
+    await drop(state);
+    const next = nextOf(state);
+    if (next === undefined) break;
+    await startMember(state, next);
   }
-  for (let id = state.dropped.shift(); id !== undefined; id = state.dropped.shift()) {
-    await endAsTerminated(id);
-    state.ended.set(id, 'Terminated');
-  }
-  for (const id of startable(state.queue, state.running.size)) await startMember(state, id);
   if (state.toNote) {
     state.toNote = false;
     await records.noteQueue({ migrationId: state.migrationId, queue: state.queue });
@@ -170,8 +180,22 @@ async function step(state: State): Promise<void> {
   );
 }
 
+async function drop(state: State): Promise<void> {
+  const { dropped, terminated } = state;
+  if (terminated !== null) {
+    for (const id of state.queue.waiting) dropped.set(id, terminated);
+    state.queue = { ...state.queue, waiting: [], held: [] };
+  }
+  for (const [id, status] of await endUnbegun([...dropped])) {
+    dropped.delete(id);
+    if (status !== null) noteEnd(state, id, status);
+    else if (!state.ended.has(id)) state.running.add(id);
+  }
+}
+
 /** The member outlives this workflow; its end comes by signal, and by its result in case nobody sent one. */
 async function startMember(state: State, vmMigrationId: string): Promise<void> {
+  const { said } = state;
   state.queue = without(state.queue, vmMigrationId);
   state.running.add(vmMigrationId);
   try {
@@ -193,10 +217,17 @@ async function startMember(state: State, vmMigrationId: string): Promise<void> {
   }
   // Heard before it was known to run.
   if (state.ended.has(vmMigrationId)) state.running.delete(vmMigrationId);
+  // What was said meanwhile may have come too early for it.
+  else if (state.said !== null && state.said !== said) await tell(vmMigrationId, memberCommand, state.said);
 }
 
 /** A member that failed makes room for the next; when it is retried it runs beside the others. */
 function hear(state: State, { vmMigrationId, news }: MemberReport): void {
+  if (state.queue.waiting.includes(vmMigrationId)) {
+    // Started before this queue was started again itself.
+    state.queue = without(state.queue, vmMigrationId);
+    state.running.add(vmMigrationId);
+  }
   if (news.what === 'ended') noteEnd(state, vmMigrationId, news.status);
   if (news.what === 'failed' && state.running.delete(vmMigrationId)) state.failed.add(vmMigrationId);
   if (news.what === 'retrying' && state.failed.delete(vmMigrationId)) state.running.add(vmMigrationId);

@@ -128,6 +128,7 @@ function groupFacts(row: MigrationWithMembers): GroupFacts {
       decision: member.decision as MemberDecision | null,
     })),
     failed: standingStill(row.vmMigrations),
+    paused: row.paused,
     inFinal: row.vmMigrations
       .filter(({ step, endedAt }) => endedAt === null && step !== 'unwind' && isFrom(step as Step, 'shutDownGuest'))
       .map(({ id, step }) => ({ id, handingOver: isFrom(step as Step, 'handOver') })),

@@ -51,6 +51,8 @@ export interface Doubles {
   standing: Standing;
   /** What the source says of its disks. */
   owner: 'source' | 'destination';
+  /** What the records say of a whole migration, for a queue or a group that begins. */
+  standsPaused: boolean;
   /** Members of a group in their final migration, by the records. */
   inFinal: GroupFacts['inFinal'];
   /** What the records say is held. */
@@ -110,6 +112,7 @@ export function makeDoubles(): Doubles {
     facts: { powersOn: true },
     standing: { step: 'queued', ended: null, handedOver: false },
     owner: 'source',
+    standsPaused: false,
     inFinal: [],
     leases: [],
     queue: [],
@@ -170,7 +173,7 @@ export function makeDoubles(): Doubles {
     readQueue: async () => ({
       waiting: doubles.queue,
       held: [],
-      paused: false,
+      paused: doubles.standsPaused,
       concurrency: doubles.concurrency,
       failed: [],
     }),
@@ -178,6 +181,7 @@ export function makeDoubles(): Doubles {
     readGroup: async () => ({
       members: doubles.queue.map((id) => ({ id, name: id.slice(-4), status: 'Queued', decision: null }) as const),
       failed: [],
+      paused: doubles.standsPaused,
       inFinal: doubles.inFinal,
       needs: Object.fromEntries(doubles.queue.map((id) => [id, doubles.needs])),
       priority: 3,
@@ -237,6 +241,7 @@ export interface WorkflowBench {
 
 export interface RunningBench {
   readonly client: Client;
+  readonly taskQueue: string;
   start(workflowType: string, input: object, workflowId?: string): Promise<WorkflowHandle>;
 }
 
@@ -262,6 +267,7 @@ export async function openBench(address: string): Promise<WorkflowBench> {
       return worker.runUntil(
         work({
           client,
+          taskQueue,
           start: (workflowType, input, workflowId = `vmm_${randomUUID()}`) =>
             client.workflow.start(workflowType, {
               taskQueue,

@@ -86,6 +86,11 @@ const codeOf = (command: Promise<unknown>): Promise<string | undefined> =>
     () => undefined,
     (error: unknown) => refusalOf(error)?.code,
   );
+const stepsOf = (doubles: Doubles, id: string) =>
+  doubles.phases.filter(({ vmMigrationId }) => vmMigrationId === id).map(({ step }) => step);
+/** Members whose workflow runs or ran. */
+const begunOf = (doubles: Doubles) =>
+  new Set(doubles.phases.filter(({ step }) => step !== 'ended').map(({ vmMigrationId }) => vmMigrationId));
 const indexesOf = (log: [string, number][], name: string) => log.filter(([what]) => what === name).map(([, at]) => at);
 
 describe('groupMigration', () => {
@@ -217,6 +222,74 @@ describe('groupMigration', () => {
     });
     expect(result).toEqual({ completed: 0, failed: 0, terminated: 3 });
     expect([...doubles.exists]).toEqual([]);
+  });
+
+  it('M6 what it is told while it starts members holds for all of them', async () => {
+    const doubles = makeDoubles();
+    const members = Array.from({ length: 30 }, () => `vmm_${randomUUID()}`);
+    doubles.concurrency = 30;
+    doubles.ready = false;
+    const result = await migrate(doubles, members, async (world) => {
+      await until('the first', () => begunOf(doubles).size > 0);
+      await world.group.executeUpdate(pause, { args: [by] });
+      await until('the pauses', () => doubles.paused.length === begunOf(doubles).size);
+      const begun = begunOf(doubles).size;
+      await world.group.executeUpdate(resume, { args: [by] });
+      await until('the next', () => begunOf(doubles).size > begun);
+      await world.group.executeUpdate(terminate, { args: [by] });
+    });
+    expect(result).toEqual({ completed: 0, failed: 0, terminated: members.length });
+    expect(begunOf(doubles).size).toBeLessThan(members.length);
+    expect([...doubles.exists]).toEqual([]);
+  });
+
+  it('M6 ended from outside and started again, it stays paused and terminates whoever runs', async () => {
+    const { doubles, members } = group();
+    const [first = '', ...others] = members;
+    doubles.concurrency = 1;
+    doubles.ready = false;
+    const result = await migrate(doubles, members, async (world) => {
+      await until('the first', () => stepsOf(doubles, first).includes('replicate'));
+      await world.group.terminate('by hand');
+      doubles.standsPaused = true;
+      doubles.concurrency = 3;
+      await world.restart();
+      await until('the pause', waitsFor(doubles, 'the migration to be resumed'));
+      expect(doubles.migrationNotes.at(-1)).toMatchObject({ paused: true });
+      expect(await codeOf(world.group.executeUpdate(pause, { args: [by] }))).toBe('PHASE_DISALLOWS');
+      expect(others.flatMap((id) => stepsOf(doubles, id))).toEqual([]);
+      await world.group.executeUpdate(terminate, { args: [by] });
+    });
+    expect(result).toEqual({ completed: 0, failed: 0, terminated: 3 });
+    expect(stepsOf(doubles, first).slice(-2)).toEqual(['unwind', 'ended']);
+    for (const id of others) expect(stepsOf(doubles, id)).toEqual(['ended']);
+    expect([...doubles.exists]).toEqual([]);
+  });
+
+  it('M3 started again, it goes on to the next member past those that are ready already', async () => {
+    const { doubles, members } = group();
+    const last = members[2] ?? '';
+    doubles.concurrency = 1;
+    const { readGroup } = doubles.activities;
+    let areReady = false;
+    doubles.activities.readGroup = async (input) => {
+      const facts = await readGroup(input);
+      const known = (id: string) => (areReady && id !== last ? 'Ready To Migrate' : 'Queued');
+      return { ...facts, members: facts.members.map((member) => ({ ...member, status: known(member.id) })) };
+    };
+    const result = await migrate(doubles, members, async (world) => {
+      doubles.ready = false;
+      await until('the first', () => stepsOf(doubles, members[0] ?? '').includes('replicate'));
+      doubles.ready = true;
+      await until('the second', () => stepsOf(doubles, members[1] ?? '').includes('ready'));
+      await world.group.terminate('by hand');
+      areReady = true;
+      await world.restart();
+      await until('the last', () => stepsOf(doubles, last).includes('ready'));
+      await until('readiness', isReady(doubles));
+      await world.group.executeUpdate(finalMigration, { args: [by] });
+    });
+    expect(result).toEqual({ completed: 3, failed: 0, terminated: 0 });
   });
 
   it('M3 ended from outside before the hand-over and started again, it sends everybody back; the next final succeeds', async () => {

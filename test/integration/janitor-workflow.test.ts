@@ -101,6 +101,15 @@ describe('vmMigration whose former run was ended from outside', () => {
     expect(doubles.calls).toEqual([]);
     expect(doubles.phases).toEqual([]);
   });
+
+  it('does nothing for one whose records were ended before it began', async () => {
+    const doubles = makeDoubles();
+    doubles.standing = { step: 'ended', ended: 'Terminated', handedOver: false };
+    const result = await bench.run(doubles, async ({ start }) => (await start('vmMigration', {})).result() as unknown);
+    expect(result).toEqual({ status: 'Terminated' });
+    expect(doubles.calls).toEqual([]);
+    expect(doubles.phases).toEqual([]);
+  });
 });
 
 const carriedOn = (doubles: Doubles): Promise<unknown> =>

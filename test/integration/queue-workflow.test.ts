@@ -1,10 +1,10 @@
 // The queue of an independent migration and the configuration of a cluster, against activity doubles.
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { testTemporalAddress } from '../../tools/test-temporal.ts';
 import type { QueueChange } from '../../core/index.ts';
 import { refusalOf } from '../../temporal/client.ts';
-import { changeQueue, terminate } from '../../workflows/messages.ts';
+import { changeQueue, pause, resume, terminate } from '../../workflows/messages.ts';
 import { makeDoubles, openBench, until, type Doubles, type WorkflowBench } from '../helpers/workflow-doubles.ts';
 
 let bench: WorkflowBench;
@@ -25,8 +25,17 @@ async function refused(command: Promise<unknown>): Promise<string | undefined> {
   );
 }
 const by = { requestedBy: 'tok_test' };
+/** Gives a command as soon as the queue has read its records. */
+async function whenOpened(command: () => Promise<unknown>): Promise<void> {
+  await vi.waitFor(command, { timeout: 10_000, interval: 50 });
+}
 const endsOf = (doubles: Doubles) =>
   doubles.phases.filter(({ step }) => step === 'ended').map(({ vmMigrationId, state }) => [vmMigrationId, state]);
+const stepsOf = (doubles: Doubles, id: string) =>
+  doubles.phases.filter(({ vmMigrationId }) => vmMigrationId === id).map(({ step }) => step);
+/** Members whose workflow runs or ran. */
+const begunOf = (doubles: Doubles) =>
+  new Set(doubles.phases.filter(({ step }) => step !== 'ended').map(({ vmMigrationId }) => vmMigrationId));
 
 describe('independentMigration', () => {
   it('M5 migrates one VM after another, and a failure moves on to the next', async () => {
@@ -108,6 +117,72 @@ describe('independentMigration', () => {
       [e, 'Job complete'],
       [b, 'Job complete'],
     ]);
+  });
+
+  it('M6 ended from outside and started again, it pauses and terminates members that it does not know to run', async () => {
+    const doubles = makeDoubles();
+    const [first = '', second = '', last = ''] = queueOf(doubles, 3);
+    doubles.concurrency = 2;
+    doubles.ready = false;
+    const migrationId = `mig_${randomUUID()}`;
+    const result = await bench.run(doubles, async ({ start }) => {
+      const before = await start('independentMigration', { migrationId }, migrationId);
+      await until('both', () => [first, second].every((id) => stepsOf(doubles, id).includes('replicate')));
+      await before.terminate('by hand');
+      doubles.standsPaused = true;
+      const handle = await start('independentMigration', { migrationId }, migrationId);
+      await whenOpened(() => handle.executeUpdate(resume, { args: [by] }));
+      await handle.executeUpdate(pause, { args: [by] });
+      await until('the pauses', () => doubles.paused.filter(Boolean).length === 2);
+      await handle.executeUpdate(terminate, { args: [by] });
+      return handle.result() as Promise<unknown>;
+    });
+    expect(result).toEqual({ completed: 0, failed: 0, terminated: 3 });
+    for (const id of [first, second]) expect(stepsOf(doubles, id).slice(-2)).toEqual(['unwind', 'ended']);
+    expect(stepsOf(doubles, last)).toEqual(['ended']);
+    expect([...doubles.exists]).toEqual([]);
+  });
+
+  it('M6 leaves a member that had begun and lost its workflow to whoever carries it on', async () => {
+    const doubles = makeDoubles();
+    const [lost = ''] = queueOf(doubles, 1);
+    doubles.standsPaused = true;
+    doubles.standing = { step: 'replicate', ended: null, handedOver: false };
+    const migrationId = `mig_${randomUUID()}`;
+    const result = await bench.run(doubles, async ({ start }) => {
+      const handle = await start('independentMigration', { migrationId }, migrationId);
+      await whenOpened(() => handle.executeUpdate(terminate, { args: [by] }));
+      expect(stepsOf(doubles, lost)).toEqual([]);
+      await start('vmMigration', { orphan: true, parentWorkflowId: migrationId }, lost);
+      return handle.result() as Promise<unknown>;
+    });
+    expect(result).toEqual({ completed: 0, failed: 1, terminated: 0 });
+    expect(stepsOf(doubles, lost)).toEqual(['unwind', 'ended']);
+  });
+
+  it('M6 what it is told while it starts members holds for all of them', async () => {
+    const doubles = makeDoubles();
+    const members = queueOf(doubles, 30);
+    doubles.concurrency = 30;
+    doubles.ready = false;
+    const migrationId = `mig_${randomUUID()}`;
+    const result = await bench.run(doubles, async ({ start }) => {
+      const handle = await start('independentMigration', { migrationId }, migrationId);
+      await until('the first', () => begunOf(doubles).size > 0);
+      await handle.executeUpdate(pause, { args: [by] });
+      await until('the pauses', () => doubles.paused.length === begunOf(doubles).size);
+      const begun = begunOf(doubles).size;
+      await handle.executeUpdate(resume, { args: [by] });
+      await until('the next', () => begunOf(doubles).size > begun);
+      const last = members.at(-1) ?? '';
+      await handle.executeUpdate(changeQueue, { args: [{ ...by, change: { kind: 'remove', id: last } }] });
+      await handle.executeUpdate(terminate, { args: [by] });
+      return handle.result() as Promise<unknown>;
+    });
+    expect(result).toEqual({ completed: 0, failed: 0, terminated: members.length });
+    expect(begunOf(doubles).size).toBeLessThan(members.length);
+    expect(endsOf(doubles)).toHaveLength(members.length);
+    expect([...doubles.exists]).toEqual([]);
   });
 });
 

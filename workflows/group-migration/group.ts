@@ -4,7 +4,13 @@
  */
 import { ParentClosePolicy, WorkflowIdReusePolicy, startChild, workflowInfo } from '@temporalio/workflow';
 import type { GroupFacts } from '../../contracts/activities.ts';
-import type { FinalOrder, GroupMigrationInput, MemberReport, OperatorCommand } from '../../contracts/workflows.ts';
+import type {
+  FinalOrder,
+  GroupMigrationInput,
+  MemberCommand,
+  MemberReport,
+  OperatorCommand,
+} from '../../contracts/workflows.ts';
 import {
   isEnded,
   viewGroup,
@@ -14,7 +20,7 @@ import {
   type Status,
 } from '../../core/index.ts';
 import { isAlreadyStarted } from '../../temporal/index.ts';
-import { finalOrder } from '../messages.ts';
+import { finalOrder, memberCommand } from '../messages.ts';
 import { tell } from '../tell.ts';
 import { vmMigration } from '../vm-migration/index.ts';
 
@@ -35,6 +41,8 @@ export interface Group {
   finals: number;
   admitted: boolean;
   paused: boolean;
+  /** What all members were told last. */
+  said: MemberCommand | null;
   finalRequested: OperatorCommand | null;
   finalUnderWay: boolean;
   /** From the first hand-over on: nobody goes back. */
@@ -61,6 +69,7 @@ export function openGroup(input: GroupMigrationInput): Group {
     finals: carry?.finals ?? (input.restarted === true ? laterThanAll() : 0),
     admitted: carry?.admitted ?? false,
     paused: carry?.paused ?? false,
+    said: null,
     finalRequested: carry?.finalRequested ?? null,
     finalUnderWay: false,
     handingOver: false,
@@ -107,7 +116,7 @@ export function hear(group: Group, { vmMigrationId, news }: MemberReport): void 
 }
 
 /** A decision stands until the member comes back by itself. */
-function setStatus(group: Group, id: string, status: Status): void {
+export function setStatus(group: Group, id: string, status: Status): void {
   const member = group.members.get(id);
   if (member === undefined) return;
   const decision = isEnded(status) ? member.decision : null;
@@ -130,6 +139,7 @@ export async function order(
 /** The member outlives this workflow; its end comes by signal, and by its result in case nobody sent one. */
 export async function startMember(group: Group, vmMigrationId: string): Promise<void> {
   group.started.add(vmMigrationId);
+  const { said } = group;
   const before = group.members.get(vmMigrationId);
   setStatus(group, vmMigrationId, 'Initializing');
   try {
@@ -151,4 +161,6 @@ export async function startMember(group: Group, vmMigrationId: string): Promise<
     const status = group.members.get(vmMigrationId)?.status;
     if (before !== undefined && status === 'Initializing') group.members.set(vmMigrationId, before);
   }
+  // What was said meanwhile may have come too early for it.
+  if (group.said !== null && group.said !== said) await tell(vmMigrationId, memberCommand, group.said);
 }

@@ -6,6 +6,7 @@ import type {
   MemberDecisionCommand,
   OperatorCommand,
 } from '../../contracts/workflows.ts';
+import { isEnded } from '../../core/index.ts';
 import { refusal } from '../../temporal/index.ts';
 import {
   admitted,
@@ -79,15 +80,16 @@ async function decide(group: Group, given: MemberDecisionCommand): Promise<Comma
   return accepted;
 }
 
+/** Also to those that wait: after it was started again itself, the group does not know who of them runs. */
 async function passOn(group: Group, command: MemberCommand): Promise<void> {
-  const under = [...group.started].filter((id) => !isOver(group, id));
+  if (command.kind !== 'shut-down-guest') group.said = command;
+  const under = [...group.members.keys()].filter((id) => !isOver(group, id));
   await Promise.all(under.map((id) => tell(id, memberCommand, command)));
 }
 
 function isOver(group: Group, id: string): boolean {
   const status = group.members.get(id)?.status;
-  const ended = status === 'Completed' || status === 'Terminated' || status === 'Failed' || status === 'Aborted';
-  return ended && !group.standing.has(id);
+  return status !== undefined && isEnded(status) && !group.standing.has(id);
 }
 
 function refuseFinal(group: Group): void {

@@ -9,11 +9,11 @@ import type { GroupMigrationInput, MigrationResult } from '../../contracts/workf
 import { isEnded, itsTurn, limits, sumOf, type Status } from '../../core/index.ts';
 import { admissionWorkflowId, migGroup, recordsOptions } from '../../temporal/index.ts';
 import { beginAnew, shouldBeginAnew } from '../begin-anew.ts';
-import { countEnds, endAsTerminated } from '../members.ts';
+import { countEnds, endUnbegun } from '../members.ts';
 import { claimTokens, releaseTokens } from '../messages.ts';
 import { tell } from '../tell.ts';
 import { runFinal, settleFinal } from './final.ts';
-import { openGroup, startMember, viewOf, type Group } from './group.ts';
+import { openGroup, setStatus, startMember, viewOf, type Group } from './group.ts';
 import { registerHandlers } from './handlers.ts';
 import { note } from './note.ts';
 
@@ -25,6 +25,8 @@ export async function groupMigration(input: GroupMigrationInput): Promise<Migrat
   upsertSearchAttributes([{ key: migGroup, value: input.migrationId }]);
   await readFacts(group);
   for (const id of group.facts?.failed ?? []) group.standing.add(id);
+  // One that was started again stands as the records say.
+  group.paused ||= group.facts?.paused === true;
   await waitForAdmission(group);
   if (input.restarted === true) await settleFinal(group);
   for (;;) {
@@ -59,25 +61,32 @@ async function step(group: Group): Promise<void> {
   await note(group, waitingFor(group));
 }
 
-/** So many copy at once; one that is ready, or has failed, makes room for the next. */
+/**
+ * So many copy at once; one that is ready, or has failed, makes room for the next. Each turn looks anew: people pause and
+ * terminate while a member is being started.
+ */
 async function startSome(group: Group): Promise<void> {
-  const waiting = [...group.members.values()].filter(({ id, status }) => !group.started.has(id) && !isEnded(status));
-  if (group.terminated !== null) {
-    for (const { id } of waiting) {
-      await endAsTerminated(id);
-      markTerminated(group, id);
-    }
-    return;
+  for (let next = nextOf(group); next !== undefined; next = nextOf(group)) await startMember(group, next);
+  const { terminated } = group;
+  if (terminated === null) return;
+  const members = waitingOf(group).map((id) => [id, terminated] as const);
+  for (const [id, status] of await endUnbegun(members)) {
+    group.started.add(id);
+    if (status !== null) setStatus(group, id, status);
   }
-  if (group.paused) return;
-  const copying = [...group.members.values()].filter(({ id, status }) => group.started.has(id) && isCopying(status));
-  const free = Math.max(0, (group.facts?.concurrency ?? limits.vmsPerMigrationMax) - copying.length);
-  for (const { id } of waiting.slice(0, free)) await startMember(group, id);
 }
 
-function markTerminated(group: Group, id: string): void {
-  const member = group.members.get(id);
-  if (member !== undefined) group.members.set(id, { ...member, status: 'Terminated' });
+/** The member that begins now, if one does. */
+function nextOf(group: Group): string | undefined {
+  if (group.terminated !== null || group.paused) return undefined;
+  const copying = [...group.members.values()].filter(({ id, status }) => group.started.has(id) && isCopying(status));
+  const isFree = copying.length < (group.facts?.concurrency ?? limits.vmsPerMigrationMax);
+  return isFree ? waitingOf(group)[0] : undefined;
+}
+
+function waitingOf({ members, started }: Group): readonly string[] {
+  const waiting = [...members.values()].filter(({ id, status }) => !started.has(id) && !isEnded(status));
+  return waiting.map(({ id }) => id);
 }
 
 function isCopying(status: Status): boolean {

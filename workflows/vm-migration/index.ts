@@ -4,6 +4,7 @@
  * activities read the records.
  */
 import { CancellationScope, ContinueAsNew } from '@temporalio/workflow';
+import type { Standing } from '../../contracts/activities.ts';
 import type { VmMigrationInput, VmMigrationResult } from '../../contracts/workflows.ts';
 import { refusal } from '../../temporal/index.ts';
 import { giveBack, waitForAdmission } from './admission.ts';
@@ -20,8 +21,10 @@ export async function vmMigration(input: VmMigrationInput): Promise<VmMigrationR
   const run = startRun(input);
   registerHandlers(run);
   try {
-    await begin(run);
-    if (input.orphan === true) return await CancellationScope.nonCancellable(() => carryOn(run));
+    const standing = await begin(run);
+    // Whoever starts it may have looked a moment too early.
+    if (standing.ended !== null) return { status: standing.ended };
+    if (input.orphan === true) return await CancellationScope.nonCancellable(() => carryOn(run, standing));
     while (!(await reachDestination(run))) {
       // Failed, and a person wants it to go on.
     }
@@ -35,11 +38,9 @@ export async function vmMigration(input: VmMigrationInput): Promise<VmMigrationR
 
 /**
  * Its former run was ended from outside. What was handed over is finished; everything else is undone. Only the records and
- * the source itself are believed: whoever found the orphan may have looked a moment too early.
+ * the source itself are believed.
  */
-async function carryOn(run: Run): Promise<VmMigrationResult> {
-  const { standing } = await records.readVmMigration(run.ref);
-  if (standing.ended !== null) return { status: standing.ended };
+async function carryOn(run: Run, standing: Standing): Promise<VmMigrationResult> {
   run.step = standing.step;
   run.reached = standing.step;
   // Nobody may terminate it until it is known who owns the disks.
@@ -61,11 +62,13 @@ async function ownerOf(run: Run): Promise<'source' | 'destination'> {
   return isBefore ? 'source' : persist(run, () => tireless.settleOwner(run.ref));
 }
 
-async function begin(run: Run): Promise<void> {
+/** Returns where the records stand. */
+async function begin(run: Run): Promise<Standing> {
   run.facts = await records.readVmMigration(run.ref);
   label(run.facts);
   const carried = preparingSteps.findIndex((row) => row.step === run.input.carry?.reached);
   for (const row of preparingSteps.slice(0, carried + 1)) run.done.add(row.step);
+  return run.facts.standing;
 }
 
 /** Returns whether the destination owns the disks now. Throws what ends the migration early. */
