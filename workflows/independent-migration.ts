@@ -122,7 +122,8 @@ function registerHandlers(state: State): void {
   }
   setHandler(
     changeQueue,
-    (command): CommandAccepted => {
+    async (command): Promise<CommandAccepted> => {
+      await condition(() => state.opened);
       change(state, command);
       return { accepted: true };
     },
@@ -262,7 +263,9 @@ function refuseSame(state: State, paused: boolean): void {
   }
 }
 
+/** An addition is never too early: the records that are being read may have the new members already, and then they begin. */
 function refuseChange(state: State, { change: wanted }: QueueCommand): void {
+  if (!state.opened && wanted.kind === 'add') return;
   refuseTerminated(state);
   try {
     changed(state.queue, wanted);

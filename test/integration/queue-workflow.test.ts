@@ -1,9 +1,11 @@
 // The queue of an independent migration and the configuration of a cluster, against activity doubles.
 import { randomUUID } from 'node:crypto';
+import { WithStartWorkflowOperation } from '@temporalio/client';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { testTemporalAddress } from '../../tools/test-temporal.ts';
 import type { QueueChange } from '../../core/index.ts';
 import { refusalOf } from '../../temporal/client.ts';
+import type { independentMigration } from '../../workflows/index.ts';
 import { changeQueue, pause, resume, terminate } from '../../workflows/messages.ts';
 import { makeDoubles, openBench, until, type Doubles, type WorkflowBench } from '../helpers/workflow-doubles.ts';
 
@@ -64,6 +66,30 @@ describe('independentMigration', () => {
       ({ vmMigrationId, step }) => vmMigrationId === members[0] && step === 'ended',
     );
     expect(began).toBeGreaterThan(ended);
+  });
+
+  it('M5 takes up VMs that are added before it has read its records, once', async () => {
+    const doubles = makeDoubles();
+    const members = queueOf(doubles, 2);
+    const [, known = ''] = members;
+    const added = `vmm_${randomUUID()}`;
+    const migrationId = `mig_${randomUUID()}`;
+    const result = await bench.run(doubles, async ({ client, taskQueue }) => {
+      const startWorkflowOperation = new WithStartWorkflowOperation<typeof independentMigration>(
+        'independentMigration',
+        {
+          taskQueue,
+          workflowId: migrationId,
+          workflowIdConflictPolicy: 'FAIL',
+          args: [{ migrationId }],
+        },
+      );
+      const change: QueueChange = { kind: 'add', ids: [known, added] };
+      await client.workflow.executeUpdateWithStart(changeQueue, { startWorkflowOperation, args: [{ ...by, change }] });
+      return client.workflow.getHandle(migrationId).result() as Promise<unknown>;
+    });
+    expect(result).toEqual({ completed: 3, failed: 0, terminated: 0 });
+    expect(endsOf(doubles).map(([id]) => id)).toEqual([...members, added]);
   });
 
   it('M6 terminate ends the member that runs and drops those that wait', async () => {
