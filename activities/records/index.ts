@@ -130,7 +130,7 @@ function groupFacts(row: MigrationWithMembers): GroupFacts {
     failed: standingStill(row.vmMigrations),
     paused: row.paused,
     inFinal: row.vmMigrations
-      .filter(({ step, endedAt }) => endedAt === null && step !== 'unwind' && isFrom(step as Step, 'shutDownGuest'))
+      .filter(isInFinal)
       .map(({ id, step }) => ({ id, handingOver: isFrom(step as Step, 'handOver') })),
     needs: Object.fromEntries(row.vmMigrations.map((member) => [member.id, needsOf(routeOf(member, row))])),
     priority: row.priority,
@@ -138,6 +138,11 @@ function groupFacts(row: MigrationWithMembers): GroupFacts {
     runbook: row.runbook as unknown as Runbook,
     stopTimeoutSeconds: stopTimeoutSeconds(row.options as unknown as MigrationOptions),
   };
+}
+
+/** One that failed in its final stands still: it obeys no order, and nobody waits for it. */
+function isInFinal({ step, status, endedAt }: VmMigration): boolean {
+  return endedAt === null && status !== 'Failed' && step !== 'unwind' && isFrom(step as Step, 'shutDownGuest');
 }
 
 /** A member that decides by itself says so before the group loses patience; one that waits is waited for. */

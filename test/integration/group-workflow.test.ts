@@ -3,11 +3,12 @@ import { randomUUID } from 'node:crypto';
 import type { WorkflowHandle } from '@temporalio/client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { AllActivities } from '../../contracts/activities.ts';
+import type { FinalOrder } from '../../contracts/workflows.ts';
 import { MigrationError, type RunbookStep } from '../../core/index.ts';
 import { refusalOf } from '../../temporal/client.ts';
 import { toApplicationFailure } from '../../temporal/index.ts';
 import { testTemporalAddress } from '../../tools/test-temporal.ts';
-import { decideMember, finalMigration, pause, resume, retry, terminate } from '../../workflows/messages.ts';
+import { decideMember, finalMigration, finalOrder, pause, resume, retry, terminate } from '../../workflows/messages.ts';
 import { makeDoubles, openBench, until, type Doubles, type WorkflowBench } from '../helpers/workflow-doubles.ts';
 
 let bench: WorkflowBench;
@@ -25,6 +26,7 @@ interface World {
   readonly group: WorkflowHandle;
   readonly member: (index: number) => WorkflowHandle;
   readonly restart: () => Promise<WorkflowHandle>;
+  readonly adopt: (index: number) => Promise<WorkflowHandle>;
 }
 
 /** Effects in their order, with the index of the member each was for. */
@@ -64,7 +66,9 @@ async function migrate(doubles: Doubles, members: readonly string[], work: (worl
     await start('groupMigration', { migrationId }, migrationId);
     const member = (index: number) => client.workflow.getHandle(members[index] ?? '');
     const restart = () => start('groupMigration', { migrationId, restarted: true }, migrationId);
-    await work({ doubles, members, group: client.workflow.getHandle(migrationId), member, restart });
+    const adopt = (index: number) =>
+      start('vmMigration', { parentWorkflowId: migrationId, inGroup: true, orphan: true }, members[index]);
+    await work({ doubles, members, group: client.workflow.getHandle(migrationId), member, restart, adopt });
     return client.workflow.getHandle(migrationId).result() as Promise<unknown>;
   });
 }
@@ -86,6 +90,27 @@ const codeOf = (command: Promise<unknown>): Promise<string | undefined> =>
     () => undefined,
     (error: unknown) => refusalOf(error)?.code,
   );
+/** Ids that are put in are ready by the records. */
+function knowReady(doubles: Doubles): Set<string> {
+  const ready = new Set<string>();
+  const { readGroup } = doubles.activities;
+  doubles.activities.readGroup = async (input) => {
+    const facts = await readGroup(input);
+    const statusOf = (id: string) => (ready.has(id) ? 'Ready To Migrate' : 'Queued');
+    return { ...facts, members: facts.members.map((member) => ({ ...member, status: statusOf(member.id) })) };
+  };
+  return ready;
+}
+/** What the group ordered in its finals, in order. */
+async function ordersTo(member: WorkflowHandle): Promise<string[]> {
+  const { events = [] } = await member.fetchHistory();
+  const signals = events?.map((event) => event.workflowExecutionSignaledEventAttributes) ?? [];
+  return signals.flatMap((signal) => {
+    if (signal?.signalName !== finalOrder.name) return [];
+    const text = Buffer.from(signal.input?.payloads?.[0]?.data ?? []).toString();
+    return [(JSON.parse(text) as FinalOrder).order];
+  });
+}
 const stepsOf = (doubles: Doubles, id: string) =>
   doubles.phases.filter(({ vmMigrationId }) => vmMigrationId === id).map(({ step }) => step);
 /** Members whose workflow runs or ran. */
@@ -270,20 +295,14 @@ describe('groupMigration', () => {
     const { doubles, members } = group();
     const last = members[2] ?? '';
     doubles.concurrency = 1;
-    const { readGroup } = doubles.activities;
-    let areReady = false;
-    doubles.activities.readGroup = async (input) => {
-      const facts = await readGroup(input);
-      const known = (id: string) => (areReady && id !== last ? 'Ready To Migrate' : 'Queued');
-      return { ...facts, members: facts.members.map((member) => ({ ...member, status: known(member.id) })) };
-    };
+    const ready = knowReady(doubles);
     const result = await migrate(doubles, members, async (world) => {
       doubles.ready = false;
       await until('the first', () => stepsOf(doubles, members[0] ?? '').includes('replicate'));
       doubles.ready = true;
       await until('the second', () => stepsOf(doubles, members[1] ?? '').includes('ready'));
       await world.group.terminate('by hand');
-      areReady = true;
+      for (const id of members.slice(0, 2)) ready.add(id);
       await world.restart();
       await until('the last', () => stepsOf(doubles, last).includes('ready'));
       await until('readiness', isReady(doubles));
@@ -326,6 +345,55 @@ describe('groupMigration', () => {
     }).then((ends) => expect(ends).toEqual({ completed: 3, failed: 0, terminated: 0 }));
     expect(log.filter(([name]) => name === 'powerOnFinalVm')).toEqual([['powerOnFinalVm', 0]]);
     expect(log.some(([name]) => name === 'restoreSourcePower')).toBe(false);
+  });
+
+  it('M4 started again after the first hand-over, it leaves out who cannot be handed over any more', async () => {
+    const { doubles, members } = group();
+    const step = (member = '') => ({ ...oneStep, members: [member], waitFor: 'nothing' }) as const;
+    doubles.runbook = { shutDown: [], powerOn: members.map(step) };
+    const { handOver } = doubles.activities;
+    let goOn = (): void => undefined;
+    const held = new Promise<void>((resolve) => (goOn = resolve));
+    let passes = 1;
+    doubles.activities.handOver = async (input) => {
+      if (input.vmMigrationId !== members[0] || passes-- <= 0) await held;
+      if (input.vmMigrationId === members[2]) throw toApplicationFailure(new MigrationError('FREEZE_CANCELLED'));
+      return handOver(input);
+    };
+    let orders: string[] = [];
+    const result = await migrate(doubles, members, async (world) => {
+      await finalUntil(world, 'handOver', () => doubles.calls.includes('copyNvram'));
+      doubles.migrationNotes.length = 0;
+      await endFromOutside(world, (index) => index === 0);
+      goOn();
+      await until('the others', () => doubles.phases.filter(({ step }) => step === 'ended').length === 2);
+      await until('the last', () => stepsOf(doubles, members[2] ?? '').at(-1) === 'ready');
+      await until('the group', isReady(doubles));
+      orders = await ordersTo(world.member(2));
+      await world.group.executeUpdate(terminate, { args: [by] });
+    });
+    expect(result).toEqual({ completed: 2, failed: 0, terminated: 1 });
+    expect(orders).toEqual(['stop', 'freeze', 'hand-over', 'hand-over']);
+  });
+
+  it('M3 does not wait for the report of a member that was adopted after its hand-over', async () => {
+    const { doubles, members } = group();
+    const ready = knowReady(doubles);
+    const result = await migrate(doubles, members, async (world) => {
+      await until('readiness', isReady(doubles));
+      // So that it hears of ends by signals only.
+      await world.group.terminate('by hand');
+      for (const id of members) ready.add(id);
+      doubles.migrationNotes.length = 0;
+      await world.restart();
+      const release = doubles.hold('detachTargetDisks');
+      await finalUntil(world, 'the hand-overs', () => doubles.calls.filter((name) => name === 'handOver').length === 3);
+      await world.member(0).terminate('by hand');
+      doubles.standing = { step: 'detachDisks', ended: null, handedOver: true };
+      await world.adopt(0);
+      release();
+    });
+    expect(result).toEqual({ completed: 3, failed: 0, terminated: 0 });
   });
 });
 

@@ -1,5 +1,7 @@
 // What the workflows note of each VM, as people see it: the migration follows its members, also when many move at one moment.
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { recordsActivities } from '../../activities/records/index.ts';
+import type { Services as ActivityServices } from '../../activities/services.ts';
 import { getMigration, getVmMigration, listEventsAfter, lastEventId, setPhase } from '../../db/index.ts';
 import { startTestApi, type TestApi } from '../helpers/api.ts';
 import { insertTestMigration } from '../helpers/records.ts';
@@ -66,4 +68,20 @@ test('whoever reports beside the workflow changes nothing in another step, and a
     state: 'Performing final migration',
   });
   await expect(setPhase(api.database, 'vmm_nobody', { step: 'freeze' })).rejects.toMatchObject({ code: 'NOT_FOUND' });
+});
+
+test('a group is told of members in their final, without those that failed in it and stand still', async () => {
+  const [migrationId, first = '', second = '', third = ''] = await migrationOf(3);
+  await setPhase(api.database, first, { step: 'handOver' });
+  await setPhase(api.database, second, { step: 'shutDownGuest' });
+  await setPhase(api.database, third, { step: 'freeze', state: 'Failed' });
+  const { readGroup } = recordsActivities({ database: api.database } as ActivityServices);
+  expect(await readGroup({ migrationId })).toMatchObject({
+    paused: false,
+    failed: [third],
+    inFinal: [
+      { id: first, handingOver: true },
+      { id: second, handingOver: false },
+    ],
+  });
 });

@@ -30,11 +30,8 @@ export async function runFinal(group: Group): Promise<boolean> {
   }
   group.handingOver = true;
   await order(group, taking, 'hand-over');
-  await condition(() => taking.every((id) => isPast(group, id, 'built')));
-  await powerOnAll(
-    group,
-    taking.filter((id) => group.reached.get(id) !== 'cannot'),
-  );
+  await allBuilt(group, taking);
+  await powerOnAll(group, taking);
   return true;
 }
 
@@ -53,7 +50,7 @@ export async function settleFinal(group: Group): Promise<void> {
     for (const { id, handingOver } of inFinal) if (handingOver) group.reached.set(id, 'built');
     const rest = inFinal.filter(({ handingOver }) => !handingOver).map(({ id }) => id);
     await order(group, rest, 'hand-over');
-    await condition(() => rest.every((id) => isPast(group, id, 'built') || hasEnded(group, id)));
+    await allBuilt(group, rest);
     await powerOnAll(group, ids);
   } else {
     group.lastTrouble = returned('the workflow of the group was ended from outside');
@@ -104,9 +101,15 @@ async function returnAll(group: Group, taking: readonly string[]): Promise<void>
   await condition(() => back.every((id) => group.reached.get(id) === 'returned' || !viewOf(group).taking.includes(id)));
 }
 
+/** One that was adopted by the janitor goes to its end without a report in between. */
+async function allBuilt(group: Group, ids: readonly string[]): Promise<void> {
+  await condition(() => ids.every((id) => isPast(group, id, 'built') || hasEnded(group, id)));
+}
+
 /** A step that does not come up in time ends the order where the runbook says so: the rest stays off. */
-async function powerOnAll(group: Group, taking: readonly string[]): Promise<void> {
+async function powerOnAll(group: Group, ids: readonly string[]): Promise<void> {
   const { runbook = emptyRunbook } = group.facts ?? {};
+  const taking = ids.filter((id) => group.reached.get(id) !== 'cannot');
   await order(group, stayingOff(runbook, taking), 'stay-off');
   let stopped = false;
   for (const step of powerOnSteps(runbook, taking)) {

@@ -7,6 +7,7 @@ import type { VmRef } from '../../contracts/activities.ts';
 import { limits, type ErrorCode, type PowerOnWait } from '../../core/index.ts';
 import { hasFailureCode, noteOf } from '../../temporal/index.ts';
 import { orderToPowerOn } from './final-in-group.ts';
+import { takeOrder } from './handlers.ts';
 import { tireless } from './proxies.ts';
 import { giveUpFinal } from './replicate.ts';
 import { renewForward } from './renew.ts';
@@ -19,21 +20,33 @@ const cancelled: readonly ErrorCode[] = ['FREEZE_CANCELLED', 'SOURCE_STORAGE_FAI
 
 /** Returns false when the source was powered on before the hand-over: it stays the owner. */
 export async function handOver(run: Run, token: number): Promise<boolean> {
-  const finalId = run.order?.finalId ?? 0;
   const noted = enter(run, 'handOver');
   try {
     await persist(run, () => tireless.handOver({ ...run.ref, token }), { except: cancelled });
     await noted;
-    await report(run, { what: 'handed-over', finalId });
+    await report(run, { what: 'handed-over', finalId: finalOf(run) });
     return true;
   } catch (error) {
     await noted;
     await tireless.unfreezeReplication({ ...run.ref, token });
-    await report(run, { what: 'cannot', finalId, reason: noteOf(error) });
-    run.order = null;
-    await giveUpFinal(run, error);
+    await refuseHandOver(run, error);
     return false;
   }
+}
+
+async function refuseHandOver(run: Run, error: unknown): Promise<void> {
+  const { order } = run;
+  await report(run, { what: 'cannot', finalId: finalOf(run), reason: noteOf(error) });
+  if (run.order === order) run.order = null;
+  await giveUpFinal(run, error);
+  run.handingOver = false;
+  // It came meanwhile, of a group that was started anew.
+  if (run.order !== null) await takeOrder(run, run.order);
+}
+
+/** A group that was started anew meanwhile has ordered the same under another number. */
+function finalOf({ order }: Run): number {
+  return order?.finalId ?? 0;
 }
 
 export async function goForward(run: Run): Promise<void> {

@@ -11,7 +11,7 @@ import type {
   RetryCommand,
 } from '../../contracts/workflows.ts';
 import type { Dials } from '../../core/index.ts';
-import { refusal } from '../../temporal/index.ts';
+import { noteOf, refusal } from '../../temporal/index.ts';
 import {
   admitted,
   changeSettings,
@@ -93,15 +93,27 @@ async function obeyMigration(run: Run, given: MemberCommand): Promise<void> {
   await command.carryOut(run, given);
 }
 
-/** Orders of one final come in order; one of an earlier final is void. Who has not stopped yet has nothing to go back from. */
-async function takeOrder(run: Run, order: FinalOrder): Promise<void> {
-  if (order.finalId < (run.order?.finalId ?? 0)) return;
-  if (order.order !== 'return' || run.finalUnderWay) {
+/**
+ * Orders of one final come in order; one of an earlier final is void. Who has not stopped yet has nothing to go back from, and
+ * who has given its final up meanwhile says so to a group that was started anew and does not know.
+ */
+export async function takeOrder(run: Run, order: FinalOrder): Promise<void> {
+  const { finalId } = order;
+  if (finalId < (run.order?.finalId ?? 0)) return;
+  if (order.order === 'return' && !run.finalUnderWay) {
+    run.order = null;
+    await report(run, { what: 'returned', finalId });
+  } else if (order.order === 'hand-over' && !isInFinal(run)) {
+    run.order = null;
+    const reason = run.lastRefusal ?? noteOf(refusal('PHASE_DISALLOWS', 'It is not in its final migration any more'));
+    await report(run, { what: 'cannot', finalId, reason });
+  } else {
     run.order = order;
-    return;
   }
-  run.order = null;
-  await report(run, { what: 'returned', finalId: order.finalId });
+}
+
+function isInFinal({ input, finalUnderWay, handingOver }: Run): boolean {
+  return finalUnderWay || handingOver || input.orphan === true;
 }
 
 /** The newest wish wins; while one call is under way the next waits, so that they cannot overtake each other. */

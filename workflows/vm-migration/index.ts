@@ -82,7 +82,6 @@ async function reachDestination(run: Run): Promise<boolean> {
       });
       run.handingOver = true;
       if (await CancellationScope.nonCancellable(() => handOver(run, token))) return true;
-      run.handingOver = false;
     }
   } catch (error) {
     if (error instanceof ContinueAsNew || endStatusOf(run, error) !== 'Failed') throw error;
