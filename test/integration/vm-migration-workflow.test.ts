@@ -301,6 +301,22 @@ describe('vmMigration', () => {
     expect(doubles.calls).toContain('restoreSourcePower');
   });
 
+  it('B1 gives the source its power back when a final that failed was retried, and then it is terminated', async () => {
+    const doubles = makeDoubles();
+    doubles.fail('freezeReplication', 'ROOTS_DIFFER');
+    let retriedAt = 0;
+    const result = await migrate(doubles, async (handle) => {
+      await until('the failure', () => lastPhase(doubles)?.state === 'Failed');
+      doubles.ready = false;
+      retriedAt = doubles.calls.length;
+      await handle.executeUpdate(retry, { args: [by] });
+      await until('replication', inStep(doubles, 'replicate'));
+      await handle.executeUpdate(terminate, { args: [by] });
+    });
+    expect(result.status).toBe('Terminated');
+    expect(doubles.calls.slice(retriedAt)).toContain('restoreSourcePower');
+  });
+
   it.each([
     ['stopSourceVm', 'SHUT_DOWN_TIMEOUT'],
     ['freezeReplication', 'FREEZE_CANCELLED'],

@@ -111,10 +111,17 @@ export const preparingSteps: readonly PreparingStep[] = [
   {
     step: 'replicate',
     does: ['superviseReplication'],
-    undoneBy: ['stopReplication'],
+    undoneBy: ['restoreSourcePower', 'stopReplication'],
     preset: 'supervise',
     helper: network,
-    undo: tireless.stopReplication,
+    undo: async (ref) => {
+      // A final that failed has left the source off, and was retried since.
+      try {
+        await tireless.restoreSourcePower(ref);
+      } finally {
+        await tireless.stopReplication(ref);
+      }
+    },
   },
   {
     step: 'shutDownGuest',
@@ -195,14 +202,19 @@ export const closingSteps: readonly ForwardStep[] = [
   { step: 'markSource', does: ['markSourceVm'], helper: source, ...onlyForward, run: tireless.markSourceVm },
 ];
 
+const forwardSteps: readonly ForwardStep[] = [...buildingSteps, powerOnStep, ...closingSteps];
+
 /** All of them, in order. */
-export const stepRows: readonly StepRow[] = [
-  ...preparingSteps,
-  handOverStep,
-  ...buildingSteps,
-  powerOnStep,
-  ...closingSteps,
-];
+export const stepRows: readonly StepRow[] = [...preparingSteps, handOverStep, ...forwardSteps];
+
+/**
+ * The steps after the hand-over that are still to be done by one that stands in `step`. They are entered strictly in order, so
+ * what comes before has come to its end; all of them when it stands before them, or was being undone.
+ */
+export function forwardFrom(step: Step): readonly ForwardStep[] {
+  const at = forwardSteps.findIndex((row) => row.step === step);
+  return forwardSteps.slice(Math.max(0, at));
+}
 
 /** What has to be undone when the step `reached` was begun, in the order of undoing. */
 export function undoneAfter(reached: Step): readonly PreparingStep[] {
