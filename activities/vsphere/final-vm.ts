@@ -85,6 +85,8 @@ async function takeOverUuids({ session, datacenter }: DestinationPlaces, plan: P
 /** EFI variables, boot entries and the like live in this small file. BIOS guests often have an empty one. */
 export async function copyNvram(services: Services, vmMigrationId: string): Promise<void> {
   const plan = await readPlan(services, vmMigrationId);
+  // It is the running guest's by now.
+  if (plan.details.poweredOnAt !== null) return;
   const places = await readDestination(services, plan);
   const { sourceSiteId } = plan.details;
   const [session, inventory] = await Promise.all([services.session(sourceSiteId), services.inventory(sourceSiteId)]);
@@ -105,9 +107,11 @@ export async function copyNvram(services: Services, vmMigrationId: string): Prom
 
 export async function powerOnFinalVm(services: Services, vmMigrationId: string): Promise<void> {
   const plan = await readPlan(services, vmMigrationId);
+  // Its owner may have switched it off since.
+  if (plan.details.poweredOnAt !== null) return;
   const session = await services.session(plan.destination.siteId);
   await powerOnVm(session, finalVmOf(plan), callOptions());
-  await setFacts(services.database.prisma, vmMigrationId, { poweredOnAt: plan.details.poweredOnAt ?? new Date() });
+  await setFacts(services.database.prisma, vmMigrationId, { poweredOnAt: new Date() });
 }
 
 export async function waitForFinalGuest(

@@ -52,6 +52,8 @@ describe('vmMigration whose former run was ended from outside', () => {
     });
     expect(result).toEqual({ status: 'Failed' });
     expect([...doubles.exists]).toEqual([]);
+    // A final that failed may have left it off, and was retried since.
+    expect(doubles.calls).toContain('restoreSourcePower');
     expect(doubles.phases.at(-1)).toMatchObject({ state: 'Failed', failure: { code: 'WORKFLOW_ENDED' } });
   });
 
@@ -67,6 +69,14 @@ describe('vmMigration whose former run was ended from outside', () => {
     expect(result).toEqual({ status: 'Completed' });
     expect([...doubles.exists]).toEqual([]);
     expect(doubles.calls).not.toContain('deleteTargetDisks');
+  });
+
+  it('begins at the step in which it stood: what comes before is not repeated on a VM that may run by now', async () => {
+    const doubles = makeDoubles();
+    doubles.standing = { step: 'detachPolicy', ended: null, handedOver: true };
+    expect(await carriedOn(doubles)).toEqual({ status: 'Completed' });
+    const effects = doubles.calls.filter((name) => name !== 'waitForFinalGuest');
+    expect(effects).toEqual(['stopReplication', 'detachStoragePolicy', 'markSourceVm']);
   });
 
   it('brings a hand-over to its end that was sealed before its records knew', async () => {

@@ -13,7 +13,7 @@ import { giveUpFinal } from './replicate.ts';
 import { renewForward } from './renew.ts';
 import { report } from './report.ts';
 import { enter, phaseNote, type Run } from './run.ts';
-import { buildingSteps, closingSteps, powerOnStep, type ForwardStep } from './steps.ts';
+import { buildingSteps, closingSteps, forwardFrom, powerOnStep, type ForwardStep } from './steps.ts';
 
 /** What ends a hand-over before anything was handed over. */
 const cancelled: readonly ErrorCode[] = ['FREEZE_CANCELLED', 'SOURCE_STORAGE_FAILED'];
@@ -49,10 +49,13 @@ function finalOf({ order }: Run): number {
   return order?.finalId ?? 0;
 }
 
+/** From the step in which it stands: what was done is not repeated on a VM that its owner may use by now. */
 export async function goForward(run: Run): Promise<void> {
-  for (const row of buildingSteps) await goStep(run, row);
-  const guest = await powerOn(run);
-  for (const row of closingSteps) await goStep(run, row);
+  const left = forwardFrom(run.step);
+  const go = async (row: ForwardStep): Promise<void> => (left.includes(row) ? goStep(run, row) : undefined);
+  for (const row of buildingSteps) await go(row);
+  const guest = await powerOn(run, () => go(powerOnStep));
+  for (const row of closingSteps) await go(row);
   await guest;
 }
 
@@ -68,17 +71,17 @@ async function goStep(run: Run, row: ForwardStep): Promise<void> {
 }
 
 /** Returns what goes on beside the rest: the wait for the guest that was started, if it was. */
-async function powerOn(run: Run): Promise<Promise<unknown>> {
+async function powerOn(run: Run, go: () => Promise<void>): Promise<Promise<unknown>> {
   if (run.input.inGroup !== true) {
     if (run.onlyByHand || run.facts?.powersOn !== true) return Promise.resolve();
-    await goStep(run, powerOnStep);
+    await go();
     return waitForGuest(run, 'tools');
   }
   // Nobody is there any more who would give the order.
   if (run.order === null) return Promise.resolve();
   const { order, waitFor = 'nothing', finalId } = await orderToPowerOn(run);
   if (order !== 'power-on') return Promise.resolve();
-  await goStep(run, powerOnStep);
+  await go();
   await report(run, { what: 'powered-on', finalId });
   return waitForGuest(run, waitFor).then((up) => (up ? report(run, { what: 'guest-up', finalId }) : undefined));
 }

@@ -1,6 +1,6 @@
 /**
  * When and with what a VM's migration begins with an empty history. Safe are two places: while it replicates, because the job goes
- * on by itself, and between two tries of a step that can only go forward, because those steps may be done again.
+ * on by itself, and between two tries of a step that can only go forward, because that step may be done again.
  */
 import { allHandlersFinished, condition } from '@temporalio/workflow';
 import type { VmMigrationCarry, VmMigrationInput } from '../../contracts/workflows.ts';
