@@ -17,7 +17,10 @@ const night: FinalPolicy = {
 
 describe('final policy', () => {
   it('M5 manual waits for a person', () => {
-    expect(decideFinal(manualFinal, noObjectives, null, 0)).toMatchObject({ begin: false, needsOperator: true });
+    expect(decideFinal(manualFinal, noObjectives, null, 0)).toEqual({
+      begin: false,
+      waitingFor: 'the final migration to be started',
+    });
   });
 
   it('M5 auto begins at once without objectives', () => {
@@ -36,12 +39,11 @@ describe('final policy', () => {
   it('M9 a window is waited for, used, and not begun when the stop would outlast it', () => {
     expect(decideFinal(night, noObjectives, stop(60), at('21:00:00'))).toMatchObject({
       begin: false,
-      againInMs: 3_600_000,
       waitingFor: 'the window that opens at 2026-11-21T22:00:00.000Z',
     });
     expect(decideFinal(night, noObjectives, stop(60), at('22:30:00'))).toEqual({ begin: true });
     expect(decideFinal(night, noObjectives, stop(600), at('22:55:00'))).toMatchObject({ begin: false });
-    expect(decideFinal(night, noObjectives, stop(60), at('23:00:00'))).toMatchObject({ needsOperator: true });
+    expect(decideFinal(night, noObjectives, stop(60), at('23:00:00'))).toMatchObject({ code: 'WINDOW_PASSED' });
   });
 
   it('M9 never begins outside every window', () => {

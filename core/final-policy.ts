@@ -27,16 +27,9 @@ export type FinalDecision =
       readonly begin: false;
       /** Shown as what the migration waits for. */
       readonly waitingFor: string;
-      /** When the answer may change by itself; null is when something is told. Milliseconds. */
-      readonly againInMs: number | null;
-      /** A person has to decide. */
-      readonly needsOperator: boolean;
       /** Why, where that has a name of its own. */
       readonly code?: 'WINDOW_PASSED';
     };
-
-/** How long to wait for another projection. */
-const projectionEveryMs = 10_000;
 
 /** Whether a migration that is ready begins its final at `nowMs`. */
 export function decideFinal(
@@ -45,13 +38,13 @@ export function decideFinal(
   projection: Projection | null,
   nowMs: number,
 ): FinalDecision {
-  if (policy.mode === 'manual') return person('the final migration to be started');
+  if (policy.mode === 'manual') return notYet('the final migration to be started');
   const downtime = projection?.downtimeSeconds ?? null;
   const { downtimeSecondsMax } = objectives;
-  if (downtimeSecondsMax !== null && downtime === null) return later('a projection of the downtime', projectionEveryMs);
+  if (downtimeSecondsMax !== null && downtime === null) return notYet('a projection of the downtime');
   if (downtimeSecondsMax !== null && downtime !== null && downtime > downtimeSecondsMax) {
     const now = `now ${Math.ceil(downtime)} s`;
-    return later(`the projected downtime to fit ${downtimeSecondsMax} s (${now})`, projectionEveryMs);
+    return notYet(`the projected downtime to fit ${downtimeSecondsMax} s (${now})`);
   }
   if (policy.mode === 'auto') return { begin: true };
   return decideWindow(policy.windows, (downtime ?? 0) * 1000, nowMs);
@@ -66,12 +59,12 @@ function decideWindow(windows: readonly FinalWindow[], stopMs: number, nowMs: nu
   if (ahead.some(({ fromMs, untilMs }) => fromMs <= nowMs && nowMs + stopMs <= untilMs)) return { begin: true };
   const next = ahead.find(({ fromMs }) => fromMs > nowMs);
   if (next !== undefined) {
-    return later(`the window that opens at ${new Date(next.fromMs).toISOString()}`, next.fromMs - nowMs);
+    return notYet(`the window that opens at ${new Date(next.fromMs).toISOString()}`);
   }
   const [open] = ahead;
-  if (open !== undefined) return later('the stop to fit into what is left of the window', projectionEveryMs);
+  if (open !== undefined) return notYet('the stop to fit into what is left of the window');
   const waitingFor = 'another window, or the final migration to be started: the last window has passed';
-  return { ...person(waitingFor), code: 'WINDOW_PASSED' };
+  return { begin: false, waitingFor, code: 'WINDOW_PASSED' };
 }
 
 /** From a time to the first moment at which a stop of this length fits a window: 0 without windows, null for never. */
@@ -84,12 +77,6 @@ export function windowWaitSeconds({ mode, windows }: FinalPolicy, stopMs: number
   return begins.length === 0 ? null : (Math.min(...begins) - fromMs) / 1000;
 }
 
-type NotYet = Extract<FinalDecision, { readonly begin: false }>;
-
-function later(waitingFor: string, againInMs: number): NotYet {
-  return { begin: false, waitingFor, againInMs, needsOperator: false };
-}
-
-function person(waitingFor: string): NotYet {
-  return { begin: false, waitingFor, againInMs: null, needsOperator: true };
+function notYet(waitingFor: string): FinalDecision {
+  return { begin: false, waitingFor };
 }

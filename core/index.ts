@@ -5,7 +5,6 @@
 export * from './admission.ts';
 export { capacityOf, sumOf, type Tokens } from './tokens.ts';
 export * from './alarms.ts';
-export * from './assert-never.ts';
 export * from './dials.ts';
 export * from './eligibility.ts';
 export * from './errors.ts';

@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { autoFinal, type FinalPolicy } from './final-policy.ts';
-import { judgeObjectives, risksOf, type RiskFacts } from './objectives.ts';
+import { judgeObjectives, type Risk, type RiskFacts } from './objectives.ts';
 import { assumedDowntime, noObjectives, projectDowntime, type Projection } from './projection.ts';
 
 const soon: Projection = { ready: { p50Seconds: 10, p90Seconds: 40 }, downtimeSeconds: 20, downtimeParts: null };
@@ -17,6 +17,7 @@ const facts: RiskFacts = {
   replicationRate: 50,
   writeThrottling: 0,
 };
+const risksOf = (given: RiskFacts): readonly Risk[] => judgeObjectives(given).flatMap(({ risk }) => risk ?? []);
 const windowed = (from: string, until: string): FinalPolicy => ({ mode: 'window', windows: [{ from, until }] });
 
 describe('objectives', () => {

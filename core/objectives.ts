@@ -59,11 +59,6 @@ export function judgeObjectives(facts: RiskFacts): readonly Judgement[] {
   ];
 }
 
-/** Which objectives are at risk, judged by P90 and the projected stop. */
-export function risksOf(facts: RiskFacts): readonly Risk[] {
-  return judgeObjectives(facts).flatMap(({ risk }) => (risk === null ? [] : [risk]));
-}
-
 function durationRisk(facts: RiskFacts): Risk | null {
   const { objectives, projection, elapsedSeconds } = facts;
   const target = objectives.targetDurationSeconds ?? Number.POSITIVE_INFINITY;

@@ -44,21 +44,12 @@ export function markEnrolled(db: Db, id: string, enrolment: Enrolment): Promise<
   });
 }
 
-/** The agent lost its identity: the next enrolment uses another secret. */
-export function startEnrolmentAnew(db: Db, id: string): Promise<Agent> {
-  return db.agent.update({ where: { id }, data: { state: 'pending', enrolAttempt: { increment: 1 } } });
-}
-
 export async function getAgent(db: Db, id: string): Promise<Agent> {
   return found(await db.agent.findUnique({ where: { id } }), 'agent', id);
 }
 
 export function findAgent(db: Db, siteId: string, role: AgentRole, moref: string): Promise<Agent | null> {
   return db.agent.findUnique({ where: { siteId_role_moref: { siteId, role, moref } } });
-}
-
-export function listAgents(db: Db, siteId?: string): Promise<Agent[]> {
-  return db.agent.findMany({ where: siteId === undefined ? {} : { siteId }, orderBy: { createdAt: 'asc' } });
 }
 
 export async function deleteAgent(db: Db, id: string): Promise<void> {

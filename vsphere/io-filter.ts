@@ -84,17 +84,6 @@ export async function filterIssues(
   }
 }
 
-/** Tries a failed installation again on the hosts that need it. */
-export async function resolveFilterIssues(
-  session: VsphereSession,
-  cluster: ClusterRef,
-  filterId: string,
-  options?: TaskOptions,
-): Promise<void> {
-  const manager = session.manager('ioFilterManager');
-  await runTask(session, manager, 'ResolveInstallationErrorsOnCluster_Task', { filterId, cluster }, options);
-}
-
 /** Removes a filter; nothing to do when it is gone. Fails with a fault while a disk uses it. */
 export async function uninstallFilter(
   session: VsphereSession,

@@ -71,12 +71,6 @@ export async function findOwnedVm(
   });
 }
 
-/** What a VM was made for, if we made it. */
-export async function readOwner(session: VsphereSession, vm: VmRef): Promise<string | undefined> {
-  const { values } = await readObject(session, vm, ['config.extraConfig']);
-  return ownerIn(values['config.extraConfig']);
-}
-
 function ownerIn(extraConfig: readonly AnyOptionValue[] | undefined): string | undefined {
   const value = extraConfig?.find(({ key }) => key === ownerKey)?.value;
   return typeof value === 'string' ? value : undefined;
@@ -179,38 +173,6 @@ export async function destroyVm(
   } catch (error) {
     if (!isFault(error, 'ManagedObjectNotFound')) throw error;
   }
-}
-
-/** Takes a VM out of the inventory and keeps its files. Nothing to do when it is gone. */
-export async function unregisterVm(session: VsphereSession, vm: VmRef): Promise<void> {
-  try {
-    await session.call(vm, 'UnregisterVM', {});
-  } catch (error) {
-    if (!isFault(error, 'ManagedObjectNotFound')) throw error;
-  }
-}
-
-/** Brings a VM's files into the inventory, or finds it there. */
-export async function registerVm(
-  session: VsphereSession,
-  place: { folder: MoRef<'Folder'>; pool: MoRef<'ResourcePool'>; datacenter: MoRef<'Datacenter'> },
-  vmxPath: string,
-  options?: TaskOptions,
-): Promise<VmRef> {
-  const search = { datacenter: place.datacenter, path: vmxPath };
-  const found = await session.call(session.manager('searchIndex'), 'FindByDatastorePath', search);
-  if (found) return found as VmRef;
-  const args = { path: vmxPath, asTemplate: false, pool: place.pool };
-  return (await runTask(session, place.folder, 'RegisterVM_Task', args, options)) as VmRef;
-}
-
-export async function renameVm(
-  session: VsphereSession,
-  vm: VmRef,
-  newName: string,
-  options?: TaskOptions,
-): Promise<void> {
-  await runTask(session, vm, 'Rename_Task', { newName }, options);
 }
 
 /** Two callers may race for the same state; the loser's fault is fine when the state is reached. */

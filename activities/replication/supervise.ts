@@ -140,7 +140,7 @@ async function look(
 }
 
 function untilResumed(site: string): FinalDecision {
-  return { begin: false, waitingFor: siteToResume(site), againInMs: null, needsOperator: true };
+  return { begin: false, waitingFor: siteToResume(site) };
 }
 
 /** The wish stands in the records; a source that was started anew is told again. */
