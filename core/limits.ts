@@ -35,8 +35,6 @@ export const limits = {
   samplesPerVmMax: 172_800,
   /** Page size of every list unless the caller asks for less. */
   pageSizeMax: 200,
-  /** Attempts of an activity before the workflow is told. 20 with back-off to 60 s is about 15 min. */
-  activityAttemptsMax: 20,
   /** Priority of a migration unless the user says otherwise; 1 goes first, 5 last. */
   priorityDefault: 3,
   /** Migrations under way at once, unless the administrator says otherwise: one worker follows 400 replications. */

@@ -21,11 +21,13 @@ export function standingStill(members: readonly VmMigration[]): readonly string[
   return members.filter(({ status, endedAt }) => status === 'Failed' && endedAt === null).map(({ id }) => id);
 }
 
-/** Members of an independent migration that have not ended, in order, with what people changed. */
+/** Members of an independent migration that have not ended, in order, with what people changed. Added ones it is told of. */
 export async function readQueue(db: Db, migrationId: string): Promise<Queue & { readonly failed: readonly string[] }> {
   const { vmMigrations, paused, concurrency } = await getMigration(db, migrationId);
   const failed = standingStill(vmMigrations);
-  const waiting = vmMigrations.filter(({ id, endedAt }) => endedAt === null && !failed.includes(id));
+  const waiting = vmMigrations.filter(({ id, announced, endedAt }) => {
+    return announced && endedAt === null && !failed.includes(id);
+  });
   return {
     failed,
     waiting: waiting.map(({ id }) => id),

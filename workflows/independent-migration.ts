@@ -263,7 +263,7 @@ function refuseSame(state: State, paused: boolean): void {
   }
 }
 
-/** An addition is never too early: the records that are being read may have the new members already, and then they begin. */
+/** An addition is never too early: it waits until the records were read. */
 function refuseChange(state: State, { change: wanted }: QueueCommand): void {
   if (!state.opened && wanted.kind === 'add') return;
   refuseTerminated(state);

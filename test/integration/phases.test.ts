@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { recordsActivities } from '../../activities/records/index.ts';
 import type { Services as ActivityServices } from '../../activities/services.ts';
-import { getMigration, getVmMigration, listEventsAfter, lastEventId, setPhase } from '../../db/index.ts';
+import { getMigration, getVmMigration, listEventsAfter, lastEventId, readQueue, setPhase } from '../../db/index.ts';
 import { startTestApi, type TestApi } from '../helpers/api.ts';
 import { insertTestMigration } from '../helpers/records.ts';
 
@@ -84,4 +84,11 @@ test('a group is told of members in their final, without those that failed in it
       { id: second, handingOver: false },
     ],
   });
+});
+
+test('a queue that begins takes up nobody whose addition it has not been told of', async () => {
+  const [id, first, added = ''] = await migrationOf(2);
+  const { prisma } = api.database;
+  await prisma.vmMigration.update({ where: { id: added }, data: { announced: false } });
+  expect((await readQueue(prisma, id)).waiting).toEqual([first]);
 });

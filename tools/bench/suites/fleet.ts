@@ -19,9 +19,9 @@ import { quantile } from '../statistics.ts';
 const vmsDefault = 1000;
 const vmsQuick = 60;
 const by = { requestedBy: 'bench' };
-/** A person gives a command so often while everything runs. */
-const commandEveryMs = 250;
-const commandsPerLook = 8;
+/** A person gives a command so often while everything runs; more would be measured as a part of the migrations. */
+const commandEveryMs = 1000;
+const commandsPerLook = 2;
 /** Answers of so long after the kill are counted by themselves: the worker has to start and to read histories first. */
 const recoveryMs = 30_000;
 /** Copies take so long per VM of the fleet that all of them overlap: two begin per second. */
