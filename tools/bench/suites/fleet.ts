@@ -3,6 +3,7 @@
  * orchestration itself costs: processor time and events per VM, and how soon a person is answered. In the middle the workflows'
  * worker is killed once; the supervisor starts it again.
  */
+import { statfsSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WorkflowNotFoundError, WorkflowUpdateFailedError, WorkflowUpdateStage } from '@temporalio/client';
 import type { Client } from '@temporalio/client';
@@ -29,6 +30,8 @@ const copyMsPerVm = 600;
 /** Histories that are looked at for their length. */
 const historiesMax = 50;
 const bytesPerMib = 1024 ** 2;
+/** TMPFS_MAGIC of linux/magic.h. */
+const tmpfsType = 0x0102_1994;
 
 export async function measureFleet(bench: Bench): Promise<SuiteResult> {
   const vms = bench.vms ?? (bench.quick ? vmsQuick : vmsDefault);
@@ -54,7 +57,8 @@ export async function measureFleet(bench: Bench): Promise<SuiteResult> {
         'system time of the process that runs workflows and the notes that they write themselves (its start, the killed one and ' +
         'the replay after it included); the engine, Postgres, and simulated activities with the notes of the steps that they begin ' +
         'are other processes. ' +
-        `An answer is an update accepted or refused by a VM’s workflow: ${run.answers} of them.`,
+        `An answer is an update accepted or refused by a VM’s workflow: ${run.answers} of them. ` +
+        `The data folders of engine and Postgres lay ${run.inMemory ? 'in memory' : 'on a disk'}.`,
     ],
   };
 }
@@ -71,6 +75,8 @@ interface FleetRun {
   readonly memoryPeakBytes: number;
   readonly completed: number;
   readonly seconds: number;
+  /** Whether what engine and Postgres write went to memory instead of a disk. */
+  readonly inMemory: boolean;
 }
 
 /** What the run works with. */
@@ -117,6 +123,7 @@ async function runFleet(bench: Bench, vms: number): Promise<FleetRun> {
       memoryPeakBytes: workers.workflowMemoryPeakBytes(),
       completed: await database.prisma.vmMigration.count({ where: { status: 'Completed' } }),
       seconds,
+      inMemory: statfsSync(scratch.path).type === tmpfsType,
     };
     await database.close();
     await client.connection.close();
