@@ -143,12 +143,10 @@ const limitedResource = z
     'is none of total, host, datastore, link and starts, nor one of them such as host:ID',
   );
 
-export const capacities = z
-  .record(limitedResource, z.int().min(1).max(100_000))
-  .meta({
-    id: 'Capacities',
-    description: 'Migrations at once, in total, per source host, datastore and link; and how many start per second',
-  });
+export const capacities = z.record(limitedResource, z.int().min(1).max(100_000)).meta({
+  id: 'Capacities',
+  description: 'Migrations at once, in total, per source host, datastore and link; and how many start per second',
+});
 
 export const admissionReport = z
   .object({

@@ -1,6 +1,24 @@
 /** One pass of admission over the claims that wait: in which order, and what each lacks. It grants nothing by itself. */
-import type { Admission, Claim } from './admission.ts';
 import { addTo, capacityOf, type Tokens } from './tokens.ts';
+
+export interface Claim {
+  readonly id: string;
+  readonly needs: Tokens;
+  /** 1 goes first, 5 last. */
+  readonly priority: number;
+  /** Claims of one owner share its turn: whoever holds least is next among equal priorities. */
+  readonly owner: string;
+  /** Grows with every claim; earlier goes first among equals. */
+  readonly arrived: number;
+}
+
+/** Who holds what, and who waits. */
+export interface Line {
+  /** By resource, else by its kind; what has neither is not limited. */
+  readonly capacities: Tokens;
+  readonly leases: readonly Claim[];
+  readonly waiting: readonly Claim[];
+}
 
 /** One pass over the waiting claims in their order, with what is used as the pass goes on. */
 export class Turn {
@@ -11,7 +29,7 @@ export class Turn {
   private readonly left = new Map<string, Claim[]>();
   private readonly capacities: Tokens;
 
-  constructor(state: Admission) {
+  constructor(state: Line) {
     this.capacities = state.capacities;
     for (const lease of state.leases) this.count(lease);
     for (const item of [...state.waiting].sort((a, b) => b.priority - a.priority || b.arrived - a.arrived)) {

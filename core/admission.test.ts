@@ -9,9 +9,9 @@ import {
   release,
   lineOf,
   type Admission,
-  type Claim,
   type Waiting,
 } from './admission.ts';
+import type { Claim } from './admission-turn.ts';
 import { capacityOf, sumOf } from './tokens.ts';
 
 const empty = (capacities: Record<string, number>): Admission => ({ capacities, leases: [], waiting: [] });

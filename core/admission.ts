@@ -4,30 +4,15 @@
  * Claims are whole: a group claims for all its members, so that two groups can never wait for each other. What was granted
  * begins at a pace, so that a thousand do not call on vCenter and engine in the same second.
  */
-import { Turn } from './admission-turn.ts';
+import { Turn, type Claim, type Line } from './admission-turn.ts';
 import { limits } from './limits.ts';
 import { capacityOf, less, type Tokens } from './tokens.ts';
-
-export interface Claim {
-  readonly id: string;
-  readonly needs: Tokens;
-  /** 1 goes first, 5 last. */
-  readonly priority: number;
-  /** Claims of one owner share its turn: whoever holds least is next among equal priorities. */
-  readonly owner: string;
-  /** Grows with every claim; earlier goes first among equals. */
-  readonly arrived: number;
-}
 
 /** What a claimant waits for until admission has said more. */
 export const itsTurn = 'its turn';
 
 /** Plain data, so that it survives in a workflow's carried state. */
-export interface Admission {
-  /** By resource, else by its kind; what has neither is not limited. */
-  readonly capacities: Tokens;
-  readonly leases: readonly Claim[];
-  readonly waiting: readonly Claim[];
+export interface Admission extends Line {
   /** Absent before the first grant at a pace. */
   readonly pace?: Pace;
 }

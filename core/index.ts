@@ -3,6 +3,7 @@
  * clock, no randomness, no imports from outside this folder. Start reading at `states.ts`.
  */
 export * from './admission.ts';
+export type { Claim } from './admission-turn.ts';
 export { capacityOf, sumOf, type Tokens } from './tokens.ts';
 export * from './alarms.ts';
 export * from './dials.ts';

@@ -1,7 +1,6 @@
 // landfall final, terminate, pause, resume, retry, shut-down-guest, go-on-without, wait, queue, limits: commands to
 // migrations that run. A whole migration is named by its id, or by its VM where it has only one; one VM's by its id
 // or the VM's name.
-import { startsResource } from '../../core/index.ts';
 import type { Command } from 'commander';
 import { actionAccepted, admissionReport, capacities, migration } from '../../contracts/rest.ts';
 import { confirm } from '../ask.ts';
@@ -159,7 +158,7 @@ function limitsText(now: Readonly<Record<string, number>>): string {
     ['resource', 'limit'],
     Object.entries(now).map(([resource, count]) => [
       resource,
-      resource === startsResource ? `${count} per second` : `${count} at once`,
+      resource === 'starts' ? `${count} per second` : `${count} at once`,
     ]),
   );
 }
