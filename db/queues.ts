@@ -12,7 +12,7 @@ import {
   type Runbook,
 } from '../core/index.ts';
 import type { Migration, Prisma, VmMigration } from '../generated/prisma/client.ts';
-import { json, jsonOrNull, type Database, type Db } from './database.ts';
+import { found, json, jsonOrNull, type Database, type Db } from './database.ts';
 import { recordEvent } from './events.ts';
 import { getMigration } from './migrations.ts';
 
@@ -74,17 +74,26 @@ export async function keepQueue(database: Database, migrationId: string, queue: 
 export async function setMigrationNote(
   db: Db,
   id: string,
-  note: { readonly reason: Reason | null; readonly waitingFor: string | null; readonly paused: boolean },
+  note: { readonly reason: Omit<Reason, 'since'> | null; readonly waitingFor: string | null; readonly paused: boolean },
 ): Promise<void> {
-  const { place } = await getMigration(db, id);
+  // Written at every turn of a group: without its members, which may be hundreds.
+  const before = await db.migration.findUnique({ where: { id }, select: { place: true, reason: true } });
+  const { place, reason: shown } = found(before, 'migration', id);
+  const reason = since(shown as Reason | null, note.reason);
   // Admission says of what waits for its turn what that is.
   const inLine = note.waitingFor === itsTurn && place !== null;
   const waiting = inLine ? {} : { waitingFor: note.waitingFor, place: null };
   await db.migration.update({
     where: { id },
-    data: { ...waiting, paused: note.paused, reason: jsonOrNull(note.reason) },
+    data: { ...waiting, paused: note.paused, reason: jsonOrNull(reason) },
   });
-  await recordEvent(db, 'migration.changed', { migrationId: id, data: note });
+  await recordEvent(db, 'migration.changed', { migrationId: id, data: { ...note, reason } });
+}
+
+/** A reason that stays the same keeps the time when it began. */
+function since(before: Reason | null, reason: Omit<Reason, 'since'> | null): Reason | null {
+  if (reason === null) return null;
+  return { ...reason, since: before?.code === reason.code ? before.since : new Date().toISOString() };
 }
 
 /** The wish that a VM's migration stands still. */

@@ -11,7 +11,6 @@ import {
   type FinalPolicy,
   type MemberDecision,
   type MigrationOptions,
-  type Reason,
   type Runbook,
   type Status,
   type Step,
@@ -70,10 +69,7 @@ export function recordsActivities({ database }: Services): RecordsActivities {
     readQueue: ({ migrationId }) => readQueue(prisma, migrationId),
     noteQueue: ({ migrationId, queue }) => keepQueue(database, migrationId, queue),
     readGroup: async ({ migrationId }) => groupFacts(await getMigration(prisma, migrationId)),
-    async noteMigration({ migrationId, reason, ...note }) {
-      const before = (await getMigration(prisma, migrationId)).reason as Reason | null;
-      await setMigrationNote(prisma, migrationId, { ...note, reason: since(before, reason) });
-    },
+    noteMigration: ({ migrationId, ...note }) => setMigrationNote(prisma, migrationId, note),
     notePaused: ({ vmMigrationId, paused }) => setPaused(prisma, vmMigrationId, paused),
     noteChangedPlan: ({ vmMigrationId, ...plan }) => setChangedPlan(prisma, vmMigrationId, plan),
     noteDecision: ({ vmMigrationId, decision }) => setDecision(prisma, vmMigrationId, decision),
@@ -105,12 +101,6 @@ function standingOf({ step, status, endedAt, handedOverAt }: VmMigration): Stand
 function leaseOf({ id, migration, members }: Holder): TokenClaim {
   const needs = sumOf(members.map((member) => needsOf(routeOf(member, migration))));
   return { id, needs, priority: migration.priority, owner: migration.id };
-}
-
-/** A reason that stays the same keeps the time when it began. */
-function since(before: Reason | null, reason: Omit<Reason, 'since'> | null): Reason | null {
-  if (reason === null) return null;
-  return { ...reason, since: before?.code === reason.code ? before.since : new Date().toISOString() };
 }
 
 function routeOf(row: VmMigration, migration: Migration): Parameters<typeof needsOf>[0] {
