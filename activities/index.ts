@@ -11,7 +11,6 @@ import { replicationActivities } from './replication/index.ts';
 import type { Services } from './services.ts';
 import { vsphereActivities } from './vsphere/index.ts';
 
-export { notingFirst } from './noting-first.ts';
 export { activityInterceptor } from './interceptor.ts';
 export { productVersion } from './version.ts';
 export { openServices, type Services, type WorkerSettings } from './services.ts';

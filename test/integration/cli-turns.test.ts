@@ -117,3 +117,26 @@ describe('M6 landfall commands', () => {
     expect((await cli.run(['site', 'list'])).output).not.toContain(' paused ');
   });
 });
+
+describe('which migration is meant: its id, or the name of its only VM', () => {
+  test('the only VM of a migration stands for it', async () => {
+    const { id, vmMigrations } = await insertTestMigration(api.services);
+    const [name = ''] = vmMigrations.map(({ vmName }) => vmName);
+    expect((await cli.run(['migrate', 'change', name, '--priority', '1'])).output).toContain(
+      `${id}: Queued, priority 1`,
+    );
+    expect((await cli.run(['queue', 'concurrency', name, '2'])).status).toBe(0);
+    expect(api.workflows.calls.at(-1)).toBe(`queue ${id} {"kind":"concurrency","concurrency":2}`);
+  });
+
+  test('one of several does not, and an unknown name is said to be unknown', async () => {
+    const { id, vmMigrations } = await insertTestMigration(api.services, { kind: 'group', names: ['web', 'db'] });
+    const [name = ''] = vmMigrations.map(({ vmName }) => vmName);
+    const several = await cli.run(['migrate', 'change', name, '--priority', '1']);
+    expect(several.status).toBe(1);
+    expect(several.errors).toContain(`${name} is migrated together with 1 other VM.`);
+    expect(several.errors).toContain(id);
+    const unknown = await cli.run(['migrate', 'change', 'no-such-vm', '--priority', '1']);
+    expect(unknown.errors).toContain('No migration of a VM no-such-vm is known.');
+  });
+});

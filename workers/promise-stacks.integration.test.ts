@@ -1,0 +1,38 @@
+// The compiled worker's threads: the hook that records stacks is refused, what Node itself needs of promises is not.
+import { execFileSync } from 'node:child_process';
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { expect, test } from 'vitest';
+
+/** Run in a thread that the library starts: says which hooks it got, and whether a call is still followed through promises. */
+const thread = `
+import v8 from 'node:v8';
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { parentPort } from 'node:worker_threads';
+const granted = (hooks) => { try { v8.promiseHooks.createHook(hooks)(); return true; } catch { return false; } };
+const none = () => undefined;
+const storage = new AsyncLocalStorage();
+storage.run('kept', async () => {
+  await Promise.resolve();
+  parentPort.postMessage({
+    stacks: granted({ init: none, settled: none }),
+    others: granted({ init: none, before: none, after: none, settled: none }),
+    followed: storage.getStore(),
+  });
+});`;
+
+/** What a thread says in a process that has, or has not, loaded the file first. The library takes the class at each start. */
+function said(first: string): unknown {
+  const code = `${first}
+    import workerThreads from 'node:worker_threads';
+    const url = new URL('data:text/javascript,' + encodeURIComponent(${JSON.stringify(thread)}));
+    new workerThreads.Worker(url).once('message', (answer) => console.log(JSON.stringify(answer)));`;
+  const node = ['--input-type=module', '-e', code];
+  return JSON.parse(execFileSync(process.execPath, node, { encoding: 'utf8' }));
+}
+
+test('a worker records no stacks of promises, and nothing else of its threads is changed', () => {
+  const file = pathToFileURL(resolve('dist/workers/promise-stacks.js')).href;
+  expect(said('')).toEqual({ stacks: true, others: true, followed: 'kept' });
+  expect(said(`import '${file}';`)).toEqual({ stacks: false, others: true, followed: 'kept' });
+});
