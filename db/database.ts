@@ -23,8 +23,10 @@ const connectionsMax = 10;
 
 export function openDatabase(url: string): Database {
   const pool = new pg.Pool({ connectionString: url, max: connectionsMax });
-  // An idle connection that the server closes is replaced at the next use; without a listener it ends the process.
+  // A connection that the server closes fails the query under way and is replaced at the next use. Without a listener it
+  // ends the process, and the pool listens only while a connection is idle.
   pool.on('error', () => undefined);
+  pool.on('connect', (client) => client.on('error', () => undefined));
   const prisma = new PrismaClient({ adapter: new PrismaPg(pool, { disposeExternalPool: false }) });
   return {
     prisma,

@@ -6,6 +6,7 @@
 export * from './agents.ts';
 export * from './alarms.ts';
 export * from './audit.ts';
+export * from './away.ts';
 export * from './clusters.ts';
 export * from './database.ts';
 export * from './disks.ts';

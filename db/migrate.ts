@@ -10,6 +10,7 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { MigrationError } from '../core/index.ts';
+import { isDatabaseAway } from './away.ts';
 
 /** Prisma takes the same lock, so that the two runners exclude each other. */
 const advisoryLock = 72_707_369;
@@ -43,6 +44,8 @@ interface BookRow {
 export async function migrate(databaseUrl: string, folder = shippedFolder()): Promise<readonly string[]> {
   const migrations = await readMigrations(folder);
   const client = new pg.Client({ connectionString: databaseUrl });
+  // A lost connection fails the query; without a listener it ends the process as well.
+  client.on('error', () => undefined);
   await client.connect();
   try {
     await client.query('SELECT pg_advisory_lock($1)', [advisoryLock]);
@@ -72,27 +75,29 @@ function pendingMigrations(migrations: readonly SqlMigration[], book: readonly B
   return migrations.filter((migration) => !book.some((row) => row.migration_name === migration.name));
 }
 
-async function apply(client: pg.Client, migration: SqlMigration): Promise<void> {
+/** All of it or nothing, also when this process or the server dies in the middle; only a failure is written down by itself. */
+async function apply(client: pg.Client, { name, sql, checksum }: SqlMigration): Promise<void> {
   const id = randomUUID();
-  await client.query('INSERT INTO _prisma_migrations (id, checksum, migration_name) VALUES ($1, $2, $3)', [
-    id,
-    migration.checksum,
-    migration.name,
-  ]);
   try {
     await client.query('BEGIN');
-    await client.query(migration.sql);
-    await client.query('UPDATE _prisma_migrations SET finished_at = now(), applied_steps_count = 1 WHERE id = $1', [
-      id,
-    ]);
+    await client.query(sql);
+    await client.query(
+      `INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at, applied_steps_count)
+       VALUES ($1, $2, $3, now(), 1)`,
+      [id, checksum, name],
+    );
     await client.query('COMMIT');
   } catch (error) {
+    if (isDatabaseAway(error)) throw error;
     await client.query('ROLLBACK');
     const text = error instanceof Error ? error.message : 'unknown';
-    await client.query('UPDATE _prisma_migrations SET logs = $2 WHERE id = $1', [id, text]);
-    throw new MigrationError('SCHEMA_FAILED', `The database migration ${migration.name} failed: ${text}`, {
-      cause: error,
-    });
+    await client.query('INSERT INTO _prisma_migrations (id, checksum, migration_name, logs) VALUES ($1, $2, $3, $4)', [
+      id,
+      checksum,
+      name,
+      text,
+    ]);
+    throw new MigrationError('SCHEMA_FAILED', `The database migration ${name} failed: ${text}`, { cause: error });
   }
 }
 

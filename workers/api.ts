@@ -28,7 +28,7 @@ import {
 } from '../api/index.ts';
 import { ports } from '../core/index.ts';
 import { openAuthority, type Authority } from '../dataplane/client/index.ts';
-import { holdPresence, migrate, openDatabase, sealingKey } from '../db/index.ts';
+import { holdPresence, migrate, openDatabase, sealingKey, whenDatabaseAnswers } from '../db/index.ts';
 import { makePayloadCodec } from '../temporal/payload-codec.ts';
 import {
   codecSecret,
@@ -112,20 +112,20 @@ async function openServices(places: Places, authority: Authority, keys: PayloadK
   const databaseUrl = required('DATABASE_URL');
   const temporalAddress = required('TEMPORAL_ADDRESS');
   const { version } = JSON.parse(readFileSync(join(places.root, 'package.json'), 'utf8')) as { version: string };
-  await migrate(databaseUrl);
+  await patiently(() => migrate(databaseUrl));
   const database = openDatabase(databaseUrl);
   const seal = sealingKey(authority.encryptionKey);
   return {
     database,
     sealingKey: seal,
-    presence: await holdPresence(databaseUrl),
+    presence: await patiently(() => holdPresence(databaseUrl)),
     sites: createSiteConnector(database, seal),
     workflows: createTemporalGateway(temporalAddress, keys),
     payloadKeys: {
       list: () => readPayloadKeys(payloadKeysFile(places.home)),
       rotate: () => rotatePayloadKeys(payloadKeysFile(places.home)),
     },
-    events: await openEventHub(database, databaseUrl, log),
+    events: await patiently(() => openEventHub(database, databaseUrl, log)),
     requestDigestKey: createHmac('sha256', authority.encryptionKey).update('landfall request digests v1').digest(),
     hostPackageFile: join(places.build, 'landfall-host.vib'),
     partsFile: partsFileIn(places.home),
@@ -140,11 +140,18 @@ async function openServices(places: Places, authority: Authority, keys: PayloadK
   };
 }
 
+/** Postgres may start after us, or again while we start. */
+function patiently<T>(work: () => Promise<T>): Promise<T> {
+  return whenDatabaseAnswers(work, (error) => {
+    log.warn({ err: error }, 'the database does not answer yet');
+  });
+}
+
 /** Makes the first token of an installation that has none, and keeps the command line's file right. */
 async function provideToken(services: Services, tokenFile: string, url: string, authorityPem: string) {
-  const firstToken = await createFirstToken(services.database, services.now());
+  const keep = (token: string): Promise<void> => writeCliFile(tokenFile, { url, token, authorityPem });
+  const firstToken = await patiently(() => createFirstToken(services.database, services.now(), keep));
   if (firstToken === null) await refreshCliFile(tokenFile, { url, authorityPem });
-  else await writeCliFile(tokenFile, { url, token: firstToken, authorityPem });
   return { firstToken, tokenFile };
 }
 

@@ -4,7 +4,8 @@ import type { Request, Response } from 'express';
 import type { z } from 'zod';
 import { problem, type Problem, type ProblemError } from '../../contracts/rest.ts';
 import { MigrationError, errorCodes, isMigrationError } from '../../core/index.ts';
-import { isDatabaseAway, isWorkflowEngineAway } from './unavailable.ts';
+import { isDatabaseAway } from '../../db/index.ts';
+import { isWorkflowEngineAway } from './unavailable.ts';
 
 /** A refusal that names each field; `errors` come out as JSON pointers. */
 export function invalidInput(errors: readonly ProblemError[], message?: string): MigrationError {
@@ -74,9 +75,10 @@ function toKnownError(error: unknown): MigrationError {
     const tooLarge = error.type === 'entity.too.large';
     return invalidInput([{ pointer: '', message: tooLarge ? 'the body is too large' : 'the body is not valid JSON' }]);
   }
-  if (isDatabaseAway(error)) return new MigrationError('DATABASE_UNAVAILABLE', undefined, { cause: error });
+  // The engine first: what its client met on the network looks like the database's.
   if (isWorkflowEngineAway(error))
     return new MigrationError('WORKFLOW_ENGINE_UNAVAILABLE', undefined, { cause: error });
+  if (isDatabaseAway(error)) return new MigrationError('DATABASE_UNAVAILABLE', undefined, { cause: error });
   return new MigrationError('INTERNAL', undefined, { cause: error });
 }
 

@@ -16,8 +16,15 @@ export interface CliFile {
   readonly authorityPem: string;
 }
 
-/** Null when the installation has tokens already. */
-export async function createFirstToken(database: Database, now: Date): Promise<string | null> {
+/**
+ * Null when the installation has tokens already. `keep` writes it down before it counts: one that nobody was shown would
+ * leave an installation that nobody can enter.
+ */
+export async function createFirstToken(
+  database: Database,
+  now: Date,
+  keep: (token: string) => Promise<void>,
+): Promise<string | null> {
   return database.transaction(async (db) => {
     await db.$executeRaw`SELECT pg_advisory_xact_lock(${advisoryLock})`;
     if ((await countTokens(db)) > 0) return null;
@@ -31,6 +38,7 @@ export async function createFirstToken(database: Database, now: Date): Promise<s
       outcome: 'done',
       details: { name: 'first', expiresAt: expiresAt.toISOString() },
     });
+    await keep(token);
     return token;
   });
 }

@@ -1,8 +1,18 @@
-// Connections that are kept beside the pool: what becomes of them, and of what was done under them, when they are lost.
+// Connections to Postgres: what becomes of them, and of what was done under them, when they are lost.
+import { connect, createServer } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import { claimIdempotencyKey, holdPresence, openDatabase, type Database } from '../../db/index.ts';
+import {
+  claimIdempotencyKey,
+  holdPresence,
+  isDatabaseAway,
+  openDatabase,
+  whenDatabaseAnswers,
+  type Database,
+} from '../../db/index.ts';
 import { keepConnected } from '../../db/keep-connected.ts';
 import { createTestDatabase } from '../../tools/test-postgres.ts';
+import { freePort } from '../../workers/embedded/ports.ts';
 
 let testDatabase: Awaited<ReturnType<typeof createTestDatabase>>;
 let database: Database;
@@ -60,4 +70,54 @@ test('one that is closed while it is opened again leaves no connection behind', 
   goOn();
   await vi.waitFor(async () => expect(await connectionsNamed('kept')).toEqual([]), { timeout: 5_000 });
   expect(again).not.toHaveBeenCalled();
+});
+
+test('one that is lost in the middle of a change fails that change, not the process', async () => {
+  const own = openDatabase(urlNamed('changing'));
+  const client = await own.pool.connect();
+  await client.query('BEGIN');
+  await cut('changing');
+  // Without a listener for it the error of the connection itself would have ended this process by now.
+  await vi.waitFor(async () => expect(await connectionsNamed('changing')).toEqual([]));
+  const failure: unknown = await client.query('SELECT 1').catch((error: unknown) => error);
+  expect(failure).toBeInstanceOf(Error);
+  client.release(true);
+  expect((await own.pool.query('SELECT 1 AS one')).rows).toEqual([{ one: 1 }]);
+  const waiting = own.pool.query('SELECT pg_sleep(30)').catch((error: unknown) => error);
+  await vi.waitFor(async () => expect(await connectionsNamed('changing')).not.toEqual([]));
+  await cut('changing');
+  expect(isDatabaseAway(await waiting)).toBe(true);
+  await own.close();
+});
+
+test('M10 what a start needs of a database that is away is done once it answers', async () => {
+  const { hostname, port } = new URL(testDatabase.url);
+  const awayUrl = new URL(testDatabase.url);
+  awayUrl.port = String(await freePort());
+  const away = vi.fn();
+  const presence = whenDatabaseAnswers(() => holdPresence(awayUrl.href), away);
+  await sleep(1_200);
+  const server = createServer((near) => {
+    const far = connect(Number(port), hostname);
+    for (const [from, to] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      from.on('error', () => to.destroy()).pipe(to);
+    }
+  });
+  server.listen(Number(awayUrl.port), awayUrl.hostname);
+  const held = await presence;
+  expect(held.id).toBeGreaterThan(0n);
+  expect(away).toHaveBeenCalledTimes(1);
+  await held.close();
+  server.close();
+});
+
+test('a database that answers with a refusal is not waited for', async () => {
+  const wrong = new URL(testDatabase.url);
+  wrong.pathname = '/not_there';
+  const away = vi.fn();
+  await expect(whenDatabaseAnswers(() => holdPresence(wrong.href), away)).rejects.toMatchObject({ code: '3D000' });
+  expect(away).not.toHaveBeenCalled();
 });
