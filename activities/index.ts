@@ -7,6 +7,7 @@ import { clusterActivities } from './cluster/index.ts';
 import { janitorActivities } from './records/janitor.ts';
 import { notingFirst } from './noting-first.ts';
 import { recordsActivities } from './records/index.ts';
+import { removalActivities } from './removal.ts';
 import { replicationActivities } from './replication/index.ts';
 import type { Services } from './services.ts';
 import { vsphereActivities } from './vsphere/index.ts';
@@ -21,6 +22,7 @@ export function makeActivities(services: Services): AllActivities {
     ...janitorActivities(services),
     ...vsphereActivities(services),
     ...replicationActivities(services),
+    ...removalActivities(services),
     ...clusterActivities(services),
   });
 }

@@ -1,6 +1,7 @@
 /**
- * Activities that begin a step say so themselves, before they do anything: the workflow gives them the note. It costs no event and
- * no turn of the workflow, and a step of a paused site is refused just before it would begin. It must not change what they do.
+ * Activities that begin a step say so themselves, before they do anything, and what comes after it before they answer: the workflow
+ * gives them the notes. It costs no event and no turn of the workflow, and a step of a paused site is refused just before it would
+ * begin. It must not change what they do.
  */
 import { Context } from '@temporalio/activity';
 import type { AllActivities, VmRef } from '../contracts/activities.ts';
@@ -13,12 +14,16 @@ export function notingFirst(activities: AllActivities): AllActivities {
   const entries = Object.entries(activities).map(([name, run]) => {
     const act = run as Activity;
     const noting = async (input?: Partial<VmRef>): Promise<unknown> => {
-      if (input?.note === undefined) return act(input);
-      const { note, ...rest } = input;
-      const again = Context.current().info.attempt > 1;
-      const { pausedSite } = await activities.notePhase({ ...note, again });
-      if (pausedSite !== null) throw sitePaused(pausedSite);
-      return act(rest);
+      if (input === undefined) return act(input);
+      const { note, after, ...rest } = input;
+      if (note !== undefined) {
+        const again = Context.current().info.attempt > 1;
+        const { pausedSite } = await activities.notePhase({ ...note, again });
+        if (pausedSite !== null) throw sitePaused(pausedSite);
+      }
+      const result = await act(rest);
+      if (after !== undefined) await activities.notePhase(after);
+      return result;
     };
     return [name, noting] as const;
   });

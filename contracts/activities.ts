@@ -26,6 +26,8 @@ export interface VmRef {
   readonly vmMigrationId: string;
   /** What people are told before it does anything: that its step begins. Saves the workflow a note of its own. */
   readonly note?: PhaseNote;
+  /** What people are told once it has done its work, before it answers. */
+  readonly after?: PhaseNote;
 }
 
 export interface VmMigrationFacts {
@@ -100,6 +102,10 @@ export interface RecordsActivities {
   notePhase(input: PhaseNote): Promise<PhaseNoted>;
   /** Who asked for the final migration. */
   noteApproval(input: VmRef & { readonly approvedBy: string }): Promise<void>;
+  /** Reads a migration whose final begins now, notes who asked for it where somebody did, and takes the final's token. */
+  beginFinal(
+    input: VmRef & { readonly approvedBy?: string | undefined },
+  ): Promise<{ readonly facts: VmMigrationFacts; readonly token: number }>;
   /** The members of an independent migration that have not ended, in order, with what was kept of the queue. */
   readQueue(input: { readonly migrationId: string }): Promise<KeptQueue>;
   /** Keeps the order and what is held, for people. */
@@ -172,6 +178,14 @@ export interface VsphereActivities {
   markSourceVm(input: VmRef): Promise<void>;
 }
 
+/** Both ends of what replication needs beside the disks: one call for what is always removed together. */
+export interface RemovalActivities {
+  /** Destroys the shadow VM, deletes its configuration ISO, and forgets the receiver in it. */
+  removeShadowVm(input: VmRef): Promise<void>;
+  /** Stops replication, then takes the replication policy off the source's disks. */
+  releaseSource(input: VmRef): Promise<void>;
+}
+
 /** Until when a supervisor follows the job: `final` is until the rules say that the final migration begins, or it is not ready. */
 export type SuperviseUntil = 'ready' | 'not-ready' | 'final';
 
@@ -193,8 +207,6 @@ export interface ReplicationActivities {
   stopReplication(input: VmRef): Promise<void>;
   /** Keeps the wish and tells the replicator; null follows the migration's dials. */
   changeDials(input: VmRef & { readonly dials: Dials | null }): Promise<void>;
-  /** A new token for a hand-over; greater than every earlier one. */
-  takeToken(input: VmRef): Promise<number>;
   /** Freezes and waits until both sides' roots are compared. Throws ROOTS_DIFFER, FREEZE_CANCELLED or
    * SOURCE_STORAGE_FAILED. */
   freezeReplication(input: VmRef & { readonly token: number }): Promise<void>;
@@ -251,5 +263,6 @@ export interface ClusterActivities {
 export type AllActivities = RecordsActivities &
   VsphereActivities &
   ReplicationActivities &
+  RemovalActivities &
   ClusterActivities &
   JanitorActivities;

@@ -181,6 +181,8 @@ export interface FinalOrder {
   readonly waitFor?: PowerOnWait;
   /** With `stop`: who asked for the final migration. */
   readonly requestedBy?: string;
+  /** With `hand-over`: nobody is powered on afterwards, so it goes to its end without a further order. */
+  readonly staysOff?: boolean;
 }
 
 /** Where a member is. Those from `off` to `returned` answer an order and name its final. */
@@ -188,7 +190,7 @@ export type MemberNews =
   | { readonly what: 'ready' | 'not-ready' | 'retrying' }
   | { readonly what: 'failed' | 'ended'; readonly status: Status }
   | {
-      readonly what: 'off' | 'frozen' | 'handed-over' | 'built' | 'powered-on' | 'guest-up' | 'returned';
+      readonly what: 'off' | 'frozen' | 'built' | 'powered-on' | 'guest-up' | 'returned';
       readonly finalId: number;
     }
   | { readonly what: 'cannot'; readonly finalId: number; readonly reason: FailureNote };

@@ -2,7 +2,7 @@
  * The worker process: runs workflows and activities until it is told to stop. Any number of them may run, on any machine
  * that reaches the database, the workflow engine and the vCenters; killing one costs nothing but time.
  */
-import './promise-stacks.ts';
+import './workflow-threads.ts';
 import { parseArgs } from 'node:util';
 import { makeActivities } from '../activities/index.ts';
 import { isMigrationError } from '../core/index.ts';

@@ -1,5 +1,5 @@
 /** Activities that only touch the records: what people see of a migration. */
-import type { GroupFacts, RecordsActivities, Standing } from '../../contracts/activities.ts';
+import type { GroupFacts, RecordsActivities, Standing, VmMigrationFacts } from '../../contracts/activities.ts';
 import type { TokenClaim } from '../../contracts/workflows.ts';
 import {
   isFrom,
@@ -34,6 +34,7 @@ import {
   setWaitingFor,
   setChangedPlan,
   standingStill,
+  takeHandOverToken,
   type Holder,
   type Migration,
   type MigrationWithMembers,
@@ -44,27 +45,17 @@ import type { Services } from '../services.ts';
 export function recordsActivities({ database }: Services): RecordsActivities {
   const { prisma } = database;
   return {
-    async readVmMigration({ vmMigrationId }) {
-      const { migration, ...row } = await getVmMigration(prisma, vmMigrationId);
-      const { migrationId, vmName, vmInstanceUuid, sourceSiteId, destinationSiteId } = row;
-      return {
-        migrationId,
-        vmName,
-        vmInstanceUuid,
-        sourceSiteId,
-        destinationSiteId,
-        needs: needsOf(routeOf(row, migration)),
-        place: destinationOf(row, migration),
-        priority: migration.priority,
-        powersOn: (migration.final as unknown as FinalPolicy).mode !== 'manual',
-        standing: standingOf(row),
-      };
-    },
+    readVmMigration: async ({ vmMigrationId }) => factsOf(await getVmMigration(prisma, vmMigrationId)),
     notePhase: async ({ vmMigrationId, ...note }) => ({
       pausedSite: await setPhase(database, vmMigrationId, note),
     }),
     async noteApproval({ vmMigrationId, approvedBy }) {
       await setFacts(prisma, vmMigrationId, { approvedBy });
+    },
+    async beginFinal({ vmMigrationId, approvedBy }) {
+      if (approvedBy !== undefined) await setFacts(prisma, vmMigrationId, { approvedBy });
+      const token = Number(await takeHandOverToken(prisma, vmMigrationId));
+      return { facts: factsOf(await getVmMigration(prisma, vmMigrationId)), token };
     },
     readQueue: ({ migrationId }) => readQueue(prisma, migrationId),
     noteQueue: ({ migrationId, queue }) => keepQueue(database, migrationId, queue),
@@ -90,6 +81,22 @@ function waitingText({ resource, taken, capacity, place }: Waiting, siteNames: M
   if (resource.startsWith('site:')) return siteToResume(siteNames.get(resource.slice('site:'.length)) ?? resource);
   if (resource === startsResource) return `its turn: ${capacity} VMs per second begin, number ${place} in line`;
   return `${resource}: ${taken} of ${capacity} in use, ${place === 1 ? 'next' : `number ${place}`} in line`;
+}
+
+function factsOf({ migration, ...row }: Awaited<ReturnType<typeof getVmMigration>>): VmMigrationFacts {
+  const { migrationId, vmName, vmInstanceUuid, sourceSiteId, destinationSiteId } = row;
+  return {
+    migrationId,
+    vmName,
+    vmInstanceUuid,
+    sourceSiteId,
+    destinationSiteId,
+    needs: needsOf(routeOf(row, migration)),
+    place: destinationOf(row, migration),
+    priority: migration.priority,
+    powersOn: (migration.final as unknown as FinalPolicy).mode !== 'manual',
+    standing: standingOf(row),
+  };
 }
 
 function standingOf({ step, status, endedAt, handedOverAt }: VmMigration): Standing {

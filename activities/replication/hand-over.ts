@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MigrationError } from '../../core/index.ts';
 import { hasAgentCode, type Handover, type JobStatus } from '../../dataplane/client/index.ts';
-import { getVmMigration, setDiskRoots, setFacts, takeHandOverToken } from '../../db/index.ts';
+import { getVmMigration, setDiskRoots, setFacts } from '../../db/index.ts';
 import { callOptions, cancellationSignal } from '../call-options.ts';
 import type { Services } from '../services.ts';
 import { openProgressWriter, type ProgressWriter } from './report.ts';
@@ -15,10 +15,6 @@ const pollMs = 50;
 const samplesEveryMs = 1000;
 /** A closed VM is told within moments, also after a restart; one that stays open was powered on by somebody. */
 const notClosedMsMax = 15_000;
-
-export async function takeToken(services: Services, vmMigrationId: string): Promise<number> {
-  return Number(await takeHandOverToken(services.database.prisma, vmMigrationId));
-}
 
 /** Returns when both sides are known to be equal; may be called again, also after the source was started anew. */
 export async function freezeReplication(services: Services, vmMigrationId: string, token: number): Promise<void> {

@@ -3,7 +3,7 @@ import type { ReplicationActivities } from '../../contracts/activities.ts';
 import type { Services } from '../services.ts';
 import { changeDials, stopReplication } from './commands.ts';
 import { enrolShadowVm, forgetShadowVm } from './enrol-shadow-vm.ts';
-import { freezeReplication, handOver, settleOwner, takeToken, unfreezeReplication } from './hand-over.ts';
+import { freezeReplication, handOver, settleOwner, unfreezeReplication } from './hand-over.ts';
 import { writeReceipt } from './receipt.ts';
 import { superviseReplication } from './supervise.ts';
 
@@ -14,7 +14,6 @@ export function replicationActivities(services: Services): ReplicationActivities
     superviseReplication: (input) => superviseReplication(services, input),
     stopReplication: ({ vmMigrationId }) => stopReplication(services, vmMigrationId),
     changeDials: ({ vmMigrationId, dials }) => changeDials(services, vmMigrationId, dials),
-    takeToken: ({ vmMigrationId }) => takeToken(services, vmMigrationId),
     freezeReplication: ({ vmMigrationId, token }) => freezeReplication(services, vmMigrationId, token),
     unfreezeReplication: ({ vmMigrationId, token }) => unfreezeReplication(services, vmMigrationId, token),
     handOver: ({ vmMigrationId, token }) => handOver(services, vmMigrationId, token),

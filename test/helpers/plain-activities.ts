@@ -24,6 +24,8 @@ export const plainActivities = [
   'enrolShadowVm',
   'forgetShadowVm',
   'stopReplication',
+  'removeShadowVm',
+  'releaseSource',
   'freezeReplication',
   'unfreezeReplication',
   'handOver',

@@ -14,6 +14,7 @@ import type {
   MigrationNote,
   PhaseNote,
   Standing,
+  VmMigrationFacts,
 } from '../../contracts/activities.ts';
 import { notingFirst } from '../../activities/noting-first.ts';
 import type { TokenClaim } from '../../contracts/workflows.ts';
@@ -94,6 +95,8 @@ const removes: Partial<Record<Name, readonly string[]>> = {
   forgetShadowVm: ['agent'],
   detachStoragePolicy: ['policy'],
   stopReplication: ['job', 'freeze'],
+  removeShadowVm: ['vm', 'folder', 'agent'],
+  releaseSource: ['job', 'freeze', 'policy'],
   unfreezeReplication: ['freeze'],
   // The disks belong to the user's VM from here on.
   createFinalVm: ['disks'],
@@ -151,20 +154,22 @@ export function makeDoubles(): Doubles {
     return result;
   }
   const simple = (name: Name) => () => effect(name, undefined);
+  const facts = (): VmMigrationFacts => ({
+    migrationId: 'mig_test',
+    vmName: 'app-01',
+    vmInstanceUuid: '5021d2a4-0000-4000-8000-000000000001',
+    sourceSiteId: 'site_a',
+    destinationSiteId: 'site_b',
+    needs: doubles.needs,
+    priority: 3,
+    place: { clusterMoref: 'domain-c1', datastoreMoref: 'datastore-1' },
+    powersOn: doubles.facts.powersOn,
+    standing: doubles.standing,
+  });
   Object.assign(doubles.activities, {
     ...Object.fromEntries(plainActivities.map((name) => [name, simple(name)])),
-    readVmMigration: async () => ({
-      migrationId: 'mig_test',
-      vmName: 'app-01',
-      vmInstanceUuid: '5021d2a4-0000-4000-8000-000000000001',
-      sourceSiteId: 'site_a',
-      destinationSiteId: 'site_b',
-      needs: doubles.needs,
-      priority: 3,
-      place: { clusterMoref: 'domain-c1', datastoreMoref: 'datastore-1' },
-      powersOn: doubles.facts.powersOn,
-      standing: doubles.standing,
-    }),
+    readVmMigration: async () => facts(),
+    beginFinal: async () => ({ facts: facts(), token: 7 }),
     notePhase: async (note) => {
       doubles.phases.push(note);
       return { pausedSite: note.mayWait === true ? doubles.pausedSite : null };
@@ -208,7 +213,6 @@ export function makeDoubles(): Doubles {
     readLeases: async () => doubles.leases,
     settleOwner: () => effect('settleOwner', doubles.owner),
     waitForFinalGuest: () => effect('waitForFinalGuest', true),
-    takeToken: () => effect('takeToken', 7),
     changeDials: async ({ dials }) => {
       doubles.dials.push(dials);
       return effect('changeDials', undefined);

@@ -1,7 +1,7 @@
 // The workflow of a group against activity doubles: readiness, the common point of its final migration, runbook, losses.
 import { randomUUID } from 'node:crypto';
 import type { WorkflowHandle } from '@temporalio/client';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { AllActivities } from '../../contracts/activities.ts';
 import type { FinalOrder } from '../../contracts/workflows.ts';
 import { MigrationError, type RunbookStep } from '../../core/index.ts';
@@ -34,6 +34,7 @@ function logEffects(doubles: Doubles, members: readonly string[], log: [string, 
   for (const name of [
     'stopSourceVm',
     'freezeReplication',
+    'unfreezeReplication',
     'handOver',
     'powerOnFinalVm',
     'restoreSourcePower',
@@ -47,13 +48,20 @@ function logEffects(doubles: Doubles, members: readonly string[], log: [string, 
   }
 }
 
-function failFor(doubles: Doubles, name: keyof AllActivities, member: string, code: 'ROOTS_DIFFER' | 'DATASTORE_FULL') {
+function failFor(
+  doubles: Doubles,
+  name: keyof AllActivities,
+  member: string,
+  code: 'ROOTS_DIFFER' | 'DATASTORE_FULL',
+  once: () => Promise<void> = async () => undefined,
+) {
   const effect = doubles.activities[name] as (input: { vmMigrationId: string }) => Promise<never>;
   let left = 1;
   Object.assign(doubles.activities, {
     [name]: async (input: { vmMigrationId: string }) => {
-      if (input.vmMigrationId === member && left-- > 0) throw toApplicationFailure(new MigrationError(code));
-      return effect(input);
+      if (input.vmMigrationId !== member || left-- <= 0) return effect(input);
+      await once();
+      throw toApplicationFailure(new MigrationError(code));
     },
   });
 }
@@ -175,6 +183,30 @@ describe('groupMigration', () => {
       expect(indexesOf(log, 'handOver')).toEqual([]);
       await until('readiness', isReady(doubles));
       expect(doubles.migrationNotes.at(-1)).toMatchObject({ reason: { code: 'GROUP_RETURNED' } });
+      await world.group.executeUpdate(finalMigration, { args: [by] });
+    });
+    expect(result).toEqual({ completed: 3, failed: 0, terminated: 0 });
+    expect([...doubles.exists]).toEqual([]);
+  });
+
+  it('M3 a member whose freeze comes to its end after everybody was sent back is unfrozen', async () => {
+    const { doubles, members, log } = group();
+    const goOn = doubles.hold('freezeReplication');
+    const [first = '', second = '', third = ''] = members;
+    failFor(doubles, 'freezeReplication', second, 'ROOTS_DIFFER', () =>
+      until('the others to freeze', () => [first, third].every((id) => stepsOf(doubles, id).includes('freeze'))),
+    );
+    const result = await migrate(doubles, members, async (world) => {
+      await until('readiness', isReady(doubles));
+      await world.group.executeUpdate(finalMigration, { args: [by] });
+      await until('the return', waitsFor(doubles, 'every member to be back at its source'));
+      for (const index of [0, 2]) {
+        await vi.waitFor(async () => expect(await ordersTo(world.member(index))).toContain('return'), 20_000);
+      }
+      goOn();
+      await until('all to be back', () => indexesOf(log, 'restoreSourcePower').length === 3);
+      expect(indexesOf(log, 'unfreezeReplication').sort()).toEqual([0, 1, 2]);
+      await until('readiness', isReady(doubles));
       await world.group.executeUpdate(finalMigration, { args: [by] });
     });
     expect(result).toEqual({ completed: 3, failed: 0, terminated: 0 });

@@ -32,7 +32,7 @@ describe('janitor', () => {
 
   it('goes on when one leftover cannot be removed', async () => {
     const doubles = makeDoubles();
-    doubles.fail('destroyShadowVm', 'FOREIGN_DISK_ATTACHED');
+    doubles.fail('removeShadowVm', 'FOREIGN_DISK_ATTACHED');
     doubles.leftovers = [
       { vmMigrationId: 'vmm_stuck', completed: false },
       { vmMigrationId: 'vmm_next', completed: false },
@@ -76,7 +76,7 @@ describe('vmMigration whose former run was ended from outside', () => {
     doubles.standing = { step: 'detachPolicy', ended: null, handedOver: true };
     expect(await carriedOn(doubles)).toEqual({ status: 'Completed' });
     const effects = doubles.calls.filter((name) => name !== 'waitForFinalGuest');
-    expect(effects).toEqual(['stopReplication', 'detachStoragePolicy', 'markSourceVm']);
+    expect(effects).toEqual(['releaseSource', 'markSourceVm']);
   });
 
   it('brings a hand-over to its end that was sealed before its records knew', async () => {

@@ -29,9 +29,11 @@ export async function runFinal(group: Group): Promise<boolean> {
     return false;
   }
   group.handingOver = true;
-  await order(group, taking, 'hand-over');
+  const { runbook = emptyRunbook } = group.facts ?? {};
+  const staysOff = powerOnSteps(runbook, taking).length === 0;
+  await order(group, taking, 'hand-over', { staysOff });
   await allBuilt(group, taking);
-  await powerOnAll(group, taking);
+  if (!staysOff) await powerOnAll(group, taking);
   return true;
 }
 
@@ -129,7 +131,7 @@ async function powerOnAll(group: Group, ids: readonly string[]): Promise<void> {
   }
 }
 
-const ladder: readonly Reached[] = ['ordered', 'off', 'frozen', 'handed-over', 'built', 'powered-on', 'guest-up'];
+const ladder: readonly Reached[] = ['ordered', 'off', 'frozen', 'built', 'powered-on', 'guest-up'];
 
 /** Whether a member has come so far; one that cannot go on counts as settled from `built` on. */
 function isPast(group: Group, id: string, wanted: Reached): boolean {

@@ -25,8 +25,7 @@ import { tell } from '../tell.ts';
 import { vmMigration } from '../vm-migration/index.ts';
 
 /** How far a member has come in the final that is under way. */
-export type Reached =
-  'ordered' | 'off' | 'frozen' | 'handed-over' | 'built' | 'powered-on' | 'guest-up' | 'returned' | 'cannot';
+export type Reached = 'ordered' | 'off' | 'frozen' | 'built' | 'powered-on' | 'guest-up' | 'returned' | 'cannot';
 
 export interface Group {
   readonly input: GroupMigrationInput;
@@ -131,7 +130,7 @@ export async function order(
   group: Group,
   ids: readonly string[],
   what: FinalOrder['order'],
-  more: Pick<FinalOrder, 'waitFor' | 'requestedBy'> = {},
+  more: Pick<FinalOrder, 'waitFor' | 'requestedBy' | 'staysOff'> = {},
 ): Promise<void> {
   await Promise.all(ids.map((id) => tell(id, finalOrder, { finalId: group.finals, order: what, ...more })));
 }

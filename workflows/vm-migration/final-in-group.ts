@@ -3,18 +3,23 @@
  * stopped before any is handed over. Until the hand-over the group may order everybody back, at any moment.
  */
 import { CancellationScope, condition, isCancellation } from '@temporalio/workflow';
+import type { VmRef } from '../../contracts/activities.ts';
 import type { FinalOrder } from '../../contracts/workflows.ts';
 import { noteOf, refusal } from '../../temporal/index.ts';
-import { records, tireless } from './proxies.ts';
+import { tireless } from './proxies.ts';
 import { report } from './report.ts';
-import { enter, type Run } from './run.ts';
+import { enter, recordOf, showPhase, type Run } from './run.ts';
 
-/** How the parts are done that a migration by itself has as well. */
+/** How the parts are done that a migration by itself has as well; `more` says what people are told after each. */
 export interface FinalParts {
-  readonly stop: (run: Run) => Promise<void>;
-  /** Returns the token under which the source is frozen, with both sides equal. */
-  readonly freeze: (run: Run) => Promise<number>;
+  /** Returns the token of this final. */
+  readonly stop: (run: Run, more: Pick<VmRef, 'after'>, approvedBy?: string) => Promise<number>;
+  /** Returns the token again once the source is frozen under it, with both sides equal. */
+  readonly freeze: (run: Run, token: number, more: Pick<VmRef, 'after'>) => Promise<number>;
 }
+
+const othersOff = { waitingFor: 'the other members to be off' };
+const othersEqual = { waitingFor: 'the other members to be equal' };
 
 /**
  * Returns the token of the frozen source when the group orders the hand-over. Throws GROUP_RETURNED after the
@@ -25,23 +30,28 @@ export async function finalInGroup(run: Run, parts: FinalParts): Promise<number>
   if (begun === null) throw new TypeError('No order of the group');
   const { finalId, requestedBy } = begun;
   run.finalUnderWay = true;
-  let token: number | undefined;
+  let frozen: number | undefined;
   try {
-    if (requestedBy !== undefined) await records.noteApproval({ ...run.ref, approvedBy: requestedBy });
-    await unlessReturned(run, () => parts.stop(run));
+    const off = recordOf(run, 'shutDownGuest', othersOff);
+    const token = await unlessReturned(run, () => parts.stop(run, { after: off }, requestedBy));
+    showPhase(run, 'shutDownGuest', othersOff);
     await report(run, { what: 'off', finalId });
-    const toFreeze = await nextOrder(run, begun, 'the other members to be off');
-    if (toFreeze.order === 'freeze') token = await unlessReturned(run, () => parts.freeze(run));
-    if (token !== undefined) {
+    const toFreeze = await nextOrder(run, begun);
+    if (toFreeze.order === 'freeze' && token !== undefined) {
+      const equal = recordOf(run, 'freeze', othersEqual);
+      frozen = await unlessReturned(run, () => parts.freeze(run, token, { after: equal }));
+    }
+    if (frozen !== undefined) {
+      showPhase(run, 'freeze', othersEqual);
       await report(run, { what: 'frozen', finalId });
-      if ((await nextOrder(run, toFreeze, 'the other members to be equal')).order === 'hand-over') return token;
+      if ((await nextOrder(run, toFreeze)).order === 'hand-over') return frozen;
     }
   } catch (error) {
     if (isCancellation(error)) throw error;
     await report(run, { what: 'cannot', finalId, reason: noteOf(error) });
     await condition(() => isReturned(run));
   }
-  await CancellationScope.nonCancellable(() => goBack(run, finalId, token));
+  await CancellationScope.nonCancellable(() => goBack(run, finalId, frozen));
   throw refusal('GROUP_RETURNED', 'The group’s final migration was given up');
 }
 
@@ -51,8 +61,9 @@ export async function orderToPowerOn(run: Run): Promise<FinalOrder> {
   if (order === null) throw new TypeError('No order of the group');
   await report(run, { what: 'built', finalId: order.finalId });
   // A group that was started anew does not wait for the report.
-  if (order.order === 'power-on' || order.order === 'stay-off') return order;
-  return nextOrder(run, order, 'its turn in the power-on order');
+  if (order.staysOff === true || order.order === 'power-on' || order.order === 'stay-off') return order;
+  await enter(run, run.step, { waitingFor: 'its turn in the power-on order' });
+  return nextOrder(run, order);
 }
 
 function isReturned(run: Run): boolean {
@@ -60,13 +71,12 @@ function isReturned(run: Run): boolean {
 }
 
 /** The order after `before`, which may have come already. */
-async function nextOrder(run: Run, before: FinalOrder, waitingFor: string): Promise<FinalOrder> {
-  await enter(run, run.step, { waitingFor });
+async function nextOrder(run: Run, before: FinalOrder): Promise<FinalOrder> {
   await condition(() => run.order !== before);
   return run.order ?? before;
 }
 
-/** Does a part, and lets go of it when the group orders everybody back; undefined then. */
+/** Does a part, and lets go of it when the group orders everybody back; undefined unless it came to its end all the same. */
 async function unlessReturned<T>(run: Run, part: () => Promise<T>): Promise<T | undefined> {
   const scope = new CancellationScope({ cancellable: true });
   const doing = scope.run(part);
@@ -74,10 +84,10 @@ async function unlessReturned<T>(run: Run, part: () => Promise<T>): Promise<T | 
   const first = await Promise.race([doing.then(() => false), returned]);
   if (!first) return doing;
   scope.cancel();
-  await doing.catch((error: unknown) => {
+  return doing.catch((error: unknown) => {
     if (!isCancellation(error)) throw error;
+    return undefined;
   });
-  return undefined;
 }
 
 async function goBack(run: Run, finalId: number, token: number | undefined): Promise<void> {

@@ -4,7 +4,7 @@
  */
 import { log, sleep } from '@temporalio/workflow';
 import type { VmRef } from '../../contracts/activities.ts';
-import { limits, type ErrorCode, type PowerOnWait } from '../../core/index.ts';
+import { limits, type ErrorCode, type PowerOnWait, type Step } from '../../core/index.ts';
 import { hasFailureCode, noteOf } from '../../temporal/index.ts';
 import { orderToPowerOn } from './final-in-group.ts';
 import { takeOrder } from './handlers.ts';
@@ -20,14 +20,16 @@ const cancelled: readonly ErrorCode[] = ['FREEZE_CANCELLED', 'SOURCE_STORAGE_FAI
 
 /** Returns false when the source was powered on before the hand-over: it stays the owner. */
 export async function handOver(run: Run, token: number): Promise<boolean> {
-  const noted = enter(run, 'handOver');
   try {
-    await persist(run, () => tireless.handOver({ ...run.ref, token }), { except: cancelled });
-    await noted;
-    await report(run, { what: 'handed-over', finalId: finalOf(run) });
+    await persist(
+      run,
+      notedFirst(run, 'handOver', (ref) => tireless.handOver({ ...ref, token })),
+      {
+        except: cancelled,
+      },
+    );
     return true;
   } catch (error) {
-    await noted;
     await tireless.unfreezeReplication({ ...run.ref, token });
     await refuseHandOver(run, error);
     return false;
@@ -59,15 +61,18 @@ export async function goForward(run: Run): Promise<void> {
   await guest;
 }
 
-/** The first try says that the step begins; later ones leave the trouble shown. */
 async function goStep(run: Run, row: ForwardStep): Promise<void> {
-  let ref: VmRef = { ...run.ref, note: phaseNote(run, row.step) };
-  const work = (): Promise<void> => {
+  await persist(run, notedFirst(run, row.step, row.run), { between: () => renewForward(run) });
+}
+
+/** The first try says that the step begins; later ones leave the trouble shown. */
+function notedFirst(run: Run, step: Step, work: (ref: VmRef) => Promise<void>): () => Promise<void> {
+  let ref: VmRef = { ...run.ref, note: phaseNote(run, step) };
+  return () => {
     const now = ref;
     ref = run.ref;
-    return row.run(now);
+    return work(now);
   };
-  await persist(run, work, { between: () => renewForward(run) });
 }
 
 /** Returns what goes on beside the rest: the wait for the guest that was started, if it was. */

@@ -12,10 +12,13 @@ import { endEarly, endStatusOf, holdFailed } from './failure.ts';
 import { goForward, handOver, persist } from './forward.ts';
 import { registerHandlers } from './handlers.ts';
 import { records, tireless } from './proxies.ts';
-import { replicateUntilFrozen } from './replicate.ts';
+import { replicateUntilFrozen, replicating } from './replicate.ts';
 import { report } from './report.ts';
 import { cancellable, doStep, enter, holdWhilePaused, label, startRun, type Run } from './run.ts';
 import { preparingSteps } from './steps.ts';
+
+/** Replication comes right after it, so its activity notes that as well. */
+const lastPrepared = preparingSteps.findLast((row) => row.run !== undefined);
 
 export async function vmMigration(input: VmMigrationInput): Promise<VmMigrationResult> {
   const run = startRun(input);
@@ -96,8 +99,10 @@ async function prepare(run: Run): Promise<void> {
     if (row.run === undefined || run.done.has(row.step)) continue;
     await holdWhilePaused(run);
     run.reached = row.step;
-    await doStep(run, row.step, row.waitingFor === undefined ? {} : { waitingFor: row.waitingFor }, row.run);
+    const details = row.waitingFor === undefined ? {} : { waitingFor: row.waitingFor };
+    await doStep(run, row.step, details, row.run, row === lastPrepared ? { after: replicating(run) } : {});
     run.done.add(row.step);
+    run.replicationNoted = row === lastPrepared;
   }
 }
 
@@ -105,6 +110,5 @@ async function complete(run: Run): Promise<void> {
   await goForward(run);
   run.ended = true;
   await enter(run, 'ended');
-  await giveBack(run);
-  await report(run, { what: 'ended', status: 'Completed' });
+  await Promise.all([giveBack(run), report(run, { what: 'ended', status: 'Completed' })]);
 }

@@ -1,6 +1,11 @@
 /** The activities of one VM's migration, each under the preset that fits what it is used for. */
 import { proxyActivities, proxyLocalActivities } from '@temporalio/workflow';
-import type { RecordsActivities, ReplicationActivities, VsphereActivities } from '../../contracts/activities.ts';
+import type {
+  RecordsActivities,
+  RemovalActivities,
+  ReplicationActivities,
+  VsphereActivities,
+} from '../../contracts/activities.ts';
 import {
   commandOptions,
   finalOptions,
@@ -11,7 +16,7 @@ import {
   waitOptions,
 } from '../../temporal/index.ts';
 
-type MigrationActivities = VsphereActivities & ReplicationActivities;
+type MigrationActivities = VsphereActivities & ReplicationActivities & RemovalActivities;
 
 export const records = proxyLocalActivities<RecordsActivities>(recordsOptions);
 /**

@@ -2,15 +2,15 @@
  * From the first copied byte to the frozen source: follows replication, waits for the final migration,
  * stops the source and freezes. Whatever cancels a final from outside leads back to replication.
  */
-import { CancellationScope, condition, isCancellation } from '@temporalio/workflow';
-import type { SuperviseResult, SuperviseUntil } from '../../contracts/activities.ts';
+import { CancellationScope, CancelledFailure, condition, isCancellation } from '@temporalio/workflow';
+import type { PhaseNote, SuperviseResult, SuperviseUntil, VmRef } from '../../contracts/activities.ts';
 import { limits, type ErrorCode } from '../../core/index.ts';
 import { hasFailureCode, noteOf, refusal } from '../../temporal/index.ts';
 import { finalInGroup } from './final-in-group.ts';
 import { finals, records, supervisor, tireless, waits } from './proxies.ts';
 import { isLong, renewRun } from './renew.ts';
 import { report } from './report.ts';
-import { enter, phaseNote, type Run } from './run.ts';
+import { enter, phaseNote, recordOf, showPhase, type Run } from './run.ts';
 
 /** A final migration that ends so leaves the source as the owner, and replication goes on. */
 const harmless: readonly ErrorCode[] = [
@@ -53,11 +53,18 @@ export async function giveUpFinal(run: Run, error: unknown): Promise<void> {
   run.finalUnderWay = false;
 }
 
+/** What the records say from the first copied byte on. */
+export function replicating(run: Run): PhaseNote {
+  return recordOf(run, 'replicate', { reason: run.lastRefusal });
+}
+
 async function replicateUntilReady(run: Run): Promise<void> {
   run.ready = false;
   run.finalRequested = false;
   run.reached = 'replicate';
-  await enter(run, 'replicate', { reason: run.lastRefusal });
+  if (run.replicationNoted) showPhase(run, 'replicate', { reason: run.lastRefusal });
+  else await enter(run, 'replicate', { reason: run.lastRefusal });
+  run.replicationNoted = false;
   for (;;) {
     const outcome = await follow(run, 'ready');
     if (outcome === 'ready') break;
@@ -118,28 +125,28 @@ async function supervise(run: Run, until: SuperviseUntil): Promise<SuperviseResu
 }
 
 async function stopAndFreeze(run: Run): Promise<number> {
-  await stopSource(run);
-  return freeze(run);
+  return freeze(run, await stopSource(run));
 }
 
-async function stopSource(run: Run): Promise<void> {
+/** Returns the token of this final. `more` goes to the activity that does it. */
+async function stopSource(run: Run, more: Pick<VmRef, 'after'> = {}, approvedBy?: string): Promise<number> {
   run.finalUnderWay = true;
   run.lastRefusal = null;
   run.reached = 'shutDownGuest';
-  const [facts] = await Promise.all([
-    records.readVmMigration(run.ref),
-    enter(run, 'shutDownGuest', { waitingFor: 'the source VM to be powered off' }),
-  ]);
+  const note = phaseNote(run, 'shutDownGuest', { waitingFor: 'the source VM to be powered off' });
+  const { facts, token } = await records.beginFinal({ ...run.ref, approvedBy });
   // The rules may have been changed since it began.
   run.facts = facts;
-  await waits.stopSourceVm(run.ref);
+  await waits.stopSourceVm({ ...run.ref, ...more, note });
+  return token;
 }
 
-async function freeze(run: Run): Promise<number> {
+async function freeze(run: Run, token: number, more: Pick<VmRef, 'after'> = {}): Promise<number> {
   const note = phaseNote(run, 'freeze', { waitingFor: 'the last bytes and the comparison of both sides' });
-  const token = await finals.takeToken({ ...run.ref, note });
   try {
-    await finals.freezeReplication({ ...run.ref, token });
+    await finals.freezeReplication({ ...run.ref, ...more, note, token });
+    // Whoever was told that it is given up must not find it handed over because the freeze came to its end meanwhile.
+    if (CancellationScope.current().consideredCancelled) throw new CancelledFailure('Given up while it was frozen');
     return token;
   } catch (error) {
     await CancellationScope.nonCancellable(() => tireless.unfreezeReplication({ ...run.ref, token }));

@@ -38,6 +38,8 @@ export interface Run {
   retryRequested: RetryCommand | null;
   admitted: boolean;
   ready: boolean;
+  /** The records say already that it replicates. */
+  replicationNoted: boolean;
   finalRequested: boolean;
   /** The newest order of the group. */
   order: FinalOrder | null;
@@ -71,6 +73,7 @@ export function startRun(input: VmMigrationInput): Run {
     retryRequested: null,
     admitted: input.inGroup === true || carry !== undefined,
     ready: false,
+    replicationNoted: false,
     finalRequested: false,
     order: carry?.version === 3 ? carry.order : null,
     finalUnderWay: false,
@@ -108,18 +111,19 @@ export async function holdWhilePaused(run: Run): Promise<void> {
 
 /**
  * Does a step as soon as no site of it is paused. Its activity says that it begins and looks which are; a word that one was
- * resumed only makes it look again, and comes until it has.
+ * resumed only makes it look again, and comes until it has. `more` goes to the activity as it is.
  */
 export async function doStep(
   run: Run,
   step: Step,
   details: PhaseDetails,
   work: (ref: VmRef) => Promise<void>,
+  more: Pick<VmRef, 'after'> = {},
 ): Promise<void> {
   for (;;) {
     run.siteNews = false;
     try {
-      await work({ ...run.ref, note: phaseNote(run, step, { ...details, mayWait: true }) });
+      await work({ ...run.ref, ...more, note: phaseNote(run, step, { ...details, mayWait: true }) });
       return;
     } catch (error) {
       const site = pausedSiteOf(error);
@@ -148,10 +152,21 @@ export async function enter(run: Run, step: Step, details: PhaseDetails = {}): P
 
 /** Says it to operators at once; the note for the records is given to whoever writes it. */
 export function phaseNote(run: Run, step: Step, details: PhaseDetails = {}): PhaseNote {
-  const { state = stateOfStep(step), waitingFor, reason, failure, mayWait } = details;
+  showPhase(run, step, details);
+  return recordOf(run, step, details);
+}
+
+/** Says it to operators: the records know it already. */
+export function showPhase(run: Run, step: Step, details: PhaseDetails = {}): void {
+  const { state = stateOfStep(step) } = details;
   run.step = step;
   labelPhase(run, state, details);
   setCurrentDetails(describe(run, state, details));
+}
+
+/** The note alone, for an activity that writes it when it has done its work; then comes `showPhase`. */
+export function recordOf(run: Run, step: Step, details: PhaseDetails = {}): PhaseNote {
+  const { state = stateOfStep(step), waitingFor, reason, failure, mayWait } = details;
   return {
     ...run.ref,
     step,

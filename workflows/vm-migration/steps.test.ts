@@ -19,6 +19,7 @@ const withoutRow: Readonly<
   readVmMigration: 'reads the records',
   notePhase: 'writes the records for people',
   noteApproval: 'writes the records for people',
+  beginFinal: 'reads and writes the records; the token of a final that was not begun is never used',
   readQueue: 'reads the records',
   noteQueue: 'writes the records for people',
   readGroup: 'reads the records',

@@ -133,7 +133,7 @@ export const preparingSteps: readonly PreparingStep[] = [
   },
   {
     step: 'freeze',
-    does: ['takeToken', 'freezeReplication'],
+    does: ['freezeReplication'],
     undoneBy: ['unfreezeReplication'],
     preset: 'final',
     helper: network,
@@ -180,24 +180,17 @@ export const closingSteps: readonly ForwardStep[] = [
   { step: 'receipt', does: ['writeReceipt'], helper: network, ...onlyForward, run: tireless.writeReceipt },
   {
     step: 'destroyShadowVm',
-    does: ['destroyShadowVm', 'deleteConfigurationIso', 'forgetShadowVm'],
+    does: ['removeShadowVm'],
     helper: destination,
     ...onlyForward,
-    run: async ({ vmMigrationId, ...note }) => {
-      await tireless.destroyShadowVm({ vmMigrationId, ...note });
-      await tireless.deleteConfigurationIso({ vmMigrationId });
-      await tireless.forgetShadowVm({ vmMigrationId });
-    },
+    run: tireless.removeShadowVm,
   },
   {
     step: 'detachPolicy',
-    does: ['stopReplication', 'detachStoragePolicy'],
+    does: ['releaseSource'],
     helper: source,
     ...onlyForward,
-    run: async ({ vmMigrationId, ...note }) => {
-      await tireless.stopReplication({ vmMigrationId, ...note });
-      await tireless.detachStoragePolicy({ vmMigrationId });
-    },
+    run: tireless.releaseSource,
   },
   { step: 'markSource', does: ['markSourceVm'], helper: source, ...onlyForward, run: tireless.markSourceVm },
 ];

@@ -5,7 +5,8 @@ import { createMigration, insertSite, sealingKey, setCapacities, type Database, 
 
 export const groupSize = 20;
 export const queueSize = 50;
-export const queueConcurrency = 40;
+/** As many as a queue has, so that all VMs run at one moment. */
+export const queueConcurrency = queueSize;
 /** Every so many-th migration is a queue, the others are groups. */
 const queueEvery = 3;
 

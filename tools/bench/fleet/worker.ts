@@ -3,7 +3,7 @@
  * `worker.ts workflows` runs workflows with their notes (local activities), `activities` everything else, so that what workflows
  * cost is the processor time of a process of their own.
  */
-import '../../../workers/promise-stacks.ts';
+import '../../../workers/workflow-threads.ts';
 import { Context } from '@temporalio/activity';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import { notingFirst } from '../../../activities/noting-first.ts';
@@ -38,7 +38,6 @@ const step = (): Promise<void> => rest(stepMs);
 const simulated: Partial<AllActivities> = {
   ...Object.fromEntries(plainActivities.map((name) => [name, step])),
   changeDials: step,
-  takeToken: async () => 1,
   waitForFinalGuest: async () => true,
   async superviseReplication({ until }) {
     if (until === 'ready') await rest(copyMs);
