@@ -1,12 +1,14 @@
 /** The records of a made-up fleet: two sites, and migrations whose members nobody has ever seen. */
 import { randomUUID } from 'node:crypto';
-import { autoFinal, manualFinal, type MigrationKind } from '../../../core/index.ts';
+import { autoFinal, limits, manualFinal, type MigrationKind } from '../../../core/index.ts';
 import { createMigration, insertSite, sealingKey, setCapacities, type Database, type Site } from '../../../db/index.ts';
 
 export const groupSize = 20;
 export const queueSize = 50;
 /** As many as a queue has, so that all VMs run at one moment. */
 export const queueConcurrency = queueSize;
+/** All begin within some eight minutes: at the product's own pace up to a thousand, faster beyond. */
+const beginSecondsMax = 500;
 /** Every so many-th migration is a queue, the others are groups. */
 const queueEvery = 3;
 
@@ -16,8 +18,14 @@ export interface FleetMigration {
   readonly members: readonly string[];
 }
 
+/** The pace at which migrations of a fleet begin. */
+export function startsPerSecond(vms: number): number {
+  return Math.max(limits.admissionStartsPerSecond, Math.ceil(vms / beginSecondsMax));
+}
+
 export async function fillRecords(database: Database, vms: number): Promise<readonly FleetMigration[]> {
-  await setCapacities(database.prisma, { total: vms, host: vms, datastore: vms, link: vms });
+  const starts = startsPerSecond(vms);
+  await setCapacities(database.prisma, { total: vms, host: vms, datastore: vms, link: vms, starts });
   const sealing = sealingKey(Buffer.alloc(32, 1));
   const site = (name: string): Promise<Site> =>
     insertSite(database.prisma, sealing, {

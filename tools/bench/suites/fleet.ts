@@ -14,7 +14,14 @@ import { finalMigration, pause, resume } from '../../../workflows/messages.ts';
 import type { Bench } from '../context.ts';
 import { always, atMost, published, type SuiteResult } from '../figure.ts';
 import { startFleet } from '../fleet/installation.ts';
-import { fillRecords, groupSize, queueConcurrency, queueSize, type FleetMigration } from '../fleet/records.ts';
+import {
+  fillRecords,
+  groupSize,
+  queueConcurrency,
+  queueSize,
+  startsPerSecond,
+  type FleetMigration,
+} from '../fleet/records.ts';
 import { quantile } from '../statistics.ts';
 
 const vmsDefault = 1000;
@@ -25,8 +32,8 @@ const commandEveryMs = 1000;
 const commandsPerLook = 2;
 /** Answers of so long after the kill are counted by themselves: the worker has to start and to read histories first. */
 const recoveryMs = 30_000;
-/** Copies take so long per VM of the fleet that all of them overlap: two begin per second. */
-const copyMsPerVm = 600;
+/** Copies take so much longer than it takes until the last one begins: all of them overlap. */
+const copyToBegin = 1.2;
 /** Histories that are looked at for their length. */
 const historiesMax = 50;
 const bytesPerMib = 1024 ** 2;
@@ -52,7 +59,7 @@ export async function measureFleet(bench: Bench): Promise<SuiteResult> {
     cells: [],
     plots: [],
     notes: [
-      `${vms} VMs against ${engine}: groups of ${groupSize}, queues of ${queueSize} with ${queueConcurrency} at once, at the product’s own pace; ` +
+      `${vms} VMs against ${engine}: groups of ${groupSize}, queues of ${queueSize} with ${queueConcurrency} at once, ${startsPerSecond(vms)} begin per second; ` +
         'vCenters and replicators are simulated by waiting, in a process of their own. One round. Workflow CPU is the user and ' +
         'system time of the process that runs workflows and the notes that they write themselves (its start, the killed one and ' +
         'the replay after it included); the engine, Postgres, and simulated activities with the notes of the steps that they begin ' +
@@ -90,7 +97,12 @@ async function runFleet(bench: Bench, vms: number): Promise<FleetRun> {
   const scratch = bench.folder('fleet');
   const parts: Part[] = [];
   try {
-    const plan = { scratch, parts, temporal: bench.temporal, copyMs: vms * copyMsPerVm };
+    const plan = {
+      scratch,
+      parts,
+      temporal: bench.temporal,
+      copyMs: (vms / startsPerSecond(vms)) * copyToBegin * 1000,
+    };
     const { client, database, ...workers } = await startFleet(plan);
     const fleet = { client, database, migrations: await fillRecords(database, vms) };
     const begunMs = performance.now();
