@@ -1,17 +1,28 @@
 /**
  * Imported first by the worker: leaves out two things that Temporal's library does in the threads that run workflows, because they
  * cost more than they give and it has no option for them. See docs/decisions/0004-no-promise-stacks.md and
- * 0005-unwatched-calls.md. It must change nothing else of a thread.
+ * 0005-calls-watched-together.md. It must change nothing else of a thread.
  */
 import v8 from 'node:v8';
 import vm from 'node:vm';
-import workerThreads, { Worker, isMainThread, type WorkerOptions } from 'node:worker_threads';
+import workerThreads, { Worker, getEnvironmentData, isMainThread, type WorkerOptions } from 'node:worker_threads';
+import { isWatchedCallByCall, watchThread, type Calls } from './spin-watch.ts';
+
+const callsKey = 'landfall.calls';
 
 /** Every thread loads this file before its own. */
 class WorkflowThread extends Worker {
   constructor(file: string | URL, options: WorkerOptions = {}) {
+    const stopWatching = isWatchedCallByCall() ? undefined : watchThread((calls) => share(calls));
     super(file, { ...options, execArgv: [...(options.execArgv ?? process.execArgv), '--import', import.meta.url] });
+    share(undefined);
+    if (stopWatching !== undefined) this.once('exit', stopWatching);
   }
+}
+
+/** What the next thread that starts will find. */
+function share(calls: Calls | undefined): void {
+  workerThreads.setEnvironmentData(callsKey, calls);
 }
 
 /**
@@ -28,21 +39,19 @@ function refuseStacks(): void {
   };
 }
 
-/** Calls that the library makes into its sandbox for itself: no code of a workflow runs in them, so none can spin. */
-const ownCalls: ReadonlySet<unknown> = new Set(['initRuntime', 'concludeActivation', 'dispose']);
-
-/** Where the library puts what is to be called: `[holder, name, arguments]`. */
-interface Sandbox extends vm.Context {
-  readonly __temporal_args?: readonly unknown[];
-}
-
-/** Node watches a call with a time limit from a thread that it starts for that call alone. */
-function leaveOwnCallsUnwatched(): void {
+/** Node watches a call with a time limit from a thread that it starts for that call alone; here one counter tells of all calls. */
+function countCalls(calls: Calls): void {
   const { prototype } = vm.Script;
   const { runInContext } = prototype;
-  prototype.runInContext = function (this: vm.Script, sandbox: Sandbox, options) {
-    const isOwn = ownCalls.has(sandbox.__temporal_args?.[1]);
-    return runInContext.call(this, sandbox, isOwn ? { ...options, timeout: undefined } : options) as unknown;
+  prototype.runInContext = function (this: vm.Script, sandbox, options) {
+    if (typeof options !== 'object' || options.timeout === undefined)
+      return runInContext.call(this, sandbox, options) as unknown;
+    Atomics.add(calls, 0, 1);
+    try {
+      return runInContext.call(this, sandbox, { ...options, timeout: undefined }) as unknown;
+    } finally {
+      Atomics.add(calls, 0, 1);
+    }
   };
 }
 
@@ -50,5 +59,6 @@ function leaveOwnCallsUnwatched(): void {
 const isCompiled = import.meta.url.endsWith('.js');
 if (!isMainThread) {
   refuseStacks();
-  leaveOwnCallsUnwatched();
+  const calls = getEnvironmentData(callsKey) as Calls | undefined;
+  if (calls !== undefined) countCalls(calls);
 } else if (isCompiled) workerThreads.Worker = WorkflowThread;

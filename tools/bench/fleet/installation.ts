@@ -58,6 +58,7 @@ export async function startFleet({ scratch, parts, temporal, copyMs }: FleetPlan
     TEMPORAL_ADDRESS: address,
     DATABASE_URL: databaseUrl,
     FLEET_KEYS: keysFile,
+    LANDFALL_HOME: scratch.path,
     FLEET_COPY_MS: String(copyMs),
   };
   const [program = process.execPath, ...args] = [...endsWithParent('SIGKILL'), process.execPath];

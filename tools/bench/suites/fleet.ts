@@ -27,8 +27,8 @@ import { quantile } from '../statistics.ts';
 const vmsDefault = 1000;
 const vmsQuick = 60;
 const by = { requestedBy: 'bench' };
-/** A person gives a command so often while everything runs; more would be measured as a part of the migrations. */
-const commandEveryMs = 1000;
+/** People give a command, and its opposite, so often while everything runs; more would be measured as a part of the migrations. */
+const commandEveryMs = 2000;
 const commandsPerLook = 2;
 /** Answers of so long after the kill are counted by themselves: the worker has to start and to read histories first. */
 const recoveryMs = 30_000;
