@@ -10,7 +10,7 @@ import { orderToPowerOn } from './final-in-group.ts';
 import { takeOrder } from './handlers.ts';
 import { tireless } from './proxies.ts';
 import { giveUpFinal } from './replicate.ts';
-import { renewForward } from './renew.ts';
+import { lookIfLong, renewForward } from './renew.ts';
 import { report } from './report.ts';
 import { enter, phaseNote, type Run } from './run.ts';
 import { buildingSteps, closingSteps, forwardFrom, powerOnStep, type ForwardStep } from './steps.ts';
@@ -121,6 +121,7 @@ export async function persist<T>(run: Run, work: () => Promise<T>, options: Pers
       const reason = noteOf(error);
       await enter(run, run.step, { reason, waitingFor: 'another try', needsOperator: true });
       await sleep(waitSeconds * 1000);
+      lookIfLong(run);
       await between?.();
       waitSeconds = Math.min(waitSeconds * 2, limits.forwardRetrySecondsMax);
     }

@@ -8,9 +8,17 @@ import { limits } from '../../core/index.ts';
 import { beginAnew, shouldBeginAnew } from '../begin-anew.ts';
 import type { Run } from './run.ts';
 
+/**
+ * Looks whether the history has become long. Called where an activity has come to its end, never for an update that came just now:
+ * what the server says with that need not be what the history says of it later, and then it could not be replayed.
+ */
+export function lookIfLong(run: Run): void {
+  run.long = shouldBeginAnew(limits.historyEventsMax);
+}
+
 /** One that is being terminated ends soon: it goes on as it is. */
 export function isLong(run: Run): boolean {
-  return !run.terminateRequested && shouldBeginAnew(limits.historyEventsMax);
+  return !run.terminateRequested && run.long;
 }
 
 /** While it replicates. Returns when there is no need, or when meanwhile a person has begun something that must not be lost. */

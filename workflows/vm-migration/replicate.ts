@@ -8,7 +8,7 @@ import { limits, type ErrorCode } from '../../core/index.ts';
 import { hasFailureCode, noteOf, refusal } from '../../temporal/index.ts';
 import { finalInGroup } from './final-in-group.ts';
 import { finals, records, supervisor, tireless, waits } from './proxies.ts';
-import { isLong, renewRun } from './renew.ts';
+import { isLong, lookIfLong, renewRun } from './renew.ts';
 import { report } from './report.ts';
 import { enter, phaseNote, recordOf, showPhase, type Run } from './run.ts';
 
@@ -101,7 +101,12 @@ function isFinalWanted(run: Run): boolean {
  */
 async function follow(run: Run, until: SuperviseUntil): Promise<SuperviseResult['outcome']> {
   const scope = new CancellationScope({ cancellable: true });
-  const following = scope.run(() => supervise(run, until)).then((result) => result.outcome);
+  const following = scope
+    .run(() => supervise(run, until))
+    .then(({ outcome }) => {
+      lookIfLong(run);
+      return outcome;
+    });
   const letGo = condition(() => isFinalWanted(run) || isLong(run)).then(() => null);
   const first = await Promise.race([following, letGo]);
   if (first !== null) return first;

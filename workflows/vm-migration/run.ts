@@ -48,6 +48,8 @@ export interface Run {
   /** From the hand-over on: only forward. */
   handingOver: boolean;
   terminateRequested: boolean;
+  /** Its history was long when it was looked at last (`renew.ts`). */
+  long: boolean;
   ended: boolean;
   /** Search attributes as they were written last. */
   readonly labels: Map<string, unknown>;
@@ -79,6 +81,7 @@ export function startRun(input: VmMigrationInput): Run {
     finalUnderWay: false,
     handingOver: false,
     terminateRequested: false,
+    long: false,
     ended: false,
     labels: new Map(),
     lastRefusal: carry?.version === 3 ? carry.lastRefusal : null,
