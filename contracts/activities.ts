@@ -28,6 +28,18 @@ export interface VmRef {
   readonly note?: PhaseNote;
   /** What people are told once it has done its work, before it answers. */
   readonly after?: PhaseNote;
+  /** Which workflows are told something then. It may come twice, and late: they hear it so. */
+  readonly tell?: readonly Message[];
+}
+
+/** What follows the work of an activity. */
+export type AfterWork = Pick<VmRef, 'after' | 'tell'>;
+
+/** A signal; one that nobody is there to hear is no failure. */
+export interface Message {
+  readonly workflowId: string;
+  readonly signal: string;
+  readonly args: readonly unknown[];
 }
 
 export interface VmMigrationFacts {
@@ -89,6 +101,8 @@ export interface PhaseNote {
   readonly mayWait?: boolean;
   /** Said once more, by another try: trouble that is shown stays. */
   readonly again?: boolean;
+  /** Void in every other step: for who may say it late. */
+  readonly onlyDuring?: readonly Step[];
 }
 
 export interface PhaseNoted {
@@ -186,7 +200,10 @@ export interface RemovalActivities {
   releaseSource(input: VmRef): Promise<void>;
 }
 
-/** Until when a supervisor follows the job: `final` is until the rules say that the final migration begins, or it is not ready. */
+/**
+ * Until when a supervisor follows the job: `final` is until the rules say that the final migration begins, or it is not ready.
+ * What is to be said after its work is said only when that is what came.
+ */
 export type SuperviseUntil = 'ready' | 'not-ready' | 'final';
 
 export interface SuperviseResult {

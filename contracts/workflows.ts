@@ -58,12 +58,14 @@ export interface VmMigrationResult {
 
 /** What a run of independentMigration passes on. */
 export interface QueueCarry {
-  readonly version: 1;
+  /** From 2 on with whether a change is still to be noted. */
+  readonly version: 1 | 2;
   readonly queue: Queue;
   readonly running: readonly string[];
   readonly failed: readonly string[];
   readonly ended: readonly (readonly [string, Status])[];
   readonly terminated: OperatorCommand | null;
+  readonly toNote?: boolean;
 }
 
 export interface IndependentMigrationInput {

@@ -11,6 +11,8 @@ export const limits = {
   independentConcurrency: 1,
   /** More at once than one source cluster's hosts and one link carry is never faster. */
   concurrencyMax: 100,
+  /** Members of a group that are started in one turn of its workflow: a pause that comes meanwhile holds for the rest. */
+  startedTogetherMax: 5,
   /** Time a guest gets for its own shut-down before the policy decides. */
   shutDownTimeoutSeconds: 300,
   /** A guest that ignored the request to shut down for so long goes on; it is not waited for any longer. */

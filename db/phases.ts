@@ -61,6 +61,7 @@ FROM (
   FROM vm_migration AS one WHERE id = $1 FOR UPDATE OF one
 ) AS before
 WHERE vm.id = before.id AND ($11::text[] IS NULL OR before.step = ANY($11))
+  AND (before.ended_at IS NULL OR $2 = 'ended')
 RETURNING vm.migration_id AS "migrationId", vm.vm_name AS "vmName", vm.reason,
   vm.waiting_for AS "waitingFor", before.paused_site AS "pausedSite",
   before.status <> vm.status OR before.ended_at IS DISTINCT FROM vm.ended_at AS moved,
@@ -80,7 +81,7 @@ interface Written {
 
 /**
  * Writes where the workflow is, and returns the name of the paused site that it has to wait for. Saying the same twice changes
- * nothing and tells nobody. Throws NOT_FOUND.
+ * nothing and tells nobody, and nothing changes what has ended: a step may say once more that it begins. Throws NOT_FOUND.
  */
 export async function setPhase({ pool }: Database, id: string, change: PhaseChange): Promise<string | null> {
   const client = await pool.connect();
@@ -129,7 +130,7 @@ async function write(client: pg.ClientBase, id: string, change: PhaseChange): Pr
   });
   const [written] = rows;
   if (written === undefined) {
-    if (onlyDuring !== undefined) return null;
+    if (onlyDuring !== undefined || (await isThere(client, id))) return null;
     throw new MigrationError('NOT_FOUND', `There is no migration of a VM ${id}`);
   }
   const { migrationId, vmName, reason, waitingFor, pausedSite, moved, same } = written;
@@ -144,6 +145,11 @@ async function write(client: pg.ClientBase, id: string, change: PhaseChange): Pr
     ...alarms,
   ]);
   return pausedSite;
+}
+
+async function isThere(client: pg.ClientBase, id: string): Promise<boolean> {
+  const { rowCount } = await client.query('SELECT FROM vm_migration WHERE id = $1', [id]);
+  return rowCount === 1;
 }
 
 /** Locked before the members are read: two that end at the same moment must not each take the other for running. */

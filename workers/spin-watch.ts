@@ -47,14 +47,15 @@ export function watchThread(share: (calls: Calls) => void): () => void {
 }
 
 function endSpinning(): never {
+  // Said first: the disk may be full.
+  process.stderr.write(
+    `The worker ended: a workflow ran for ${looksMax} s without a pause\n` +
+      'Remedy: It starts again and fails that workflow alone; "Failing workflow task" in this log has its run id then. Report it as a bug.\n',
+  );
   const file = noteFile();
   if (file !== undefined) {
     mkdirSync(dirname(file), { recursive: true });
     writeFileSync(file, `${new Date().toISOString()}\n`);
   }
-  process.stderr.write(
-    `The worker ended: a workflow ran for ${looksMax} s without a pause\n` +
-      'Remedy: It starts again and fails that workflow alone; its name stands in this log then. Report it as a bug.\n',
-  );
   process.exit(1);
 }

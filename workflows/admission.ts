@@ -45,6 +45,7 @@ export async function admission(input: AdmissionInput): Promise<void> {
     grant(desk);
     await tellAll(desk);
     await noteWaiting(desk);
+    // It may look here because it hears signals only, no updates.
     if (shouldBeginAnew(limits.admissionEventsMax)) {
       // Handlers do not wait for anything, so none is under way; what they left to do is done by the next run.
       const { state, arrived, toTell } = desk;

@@ -8,6 +8,20 @@ import { makeContinueAsNewFunc, workflowInfo, type Workflow } from '@temporalio/
 /** In the memo of a run: the version that the run before it was to leave. */
 const leftVersion = 'leftVersion';
 
+/** What a workflow knows of its history: whether it was long when it was looked at last. */
+export interface LongWhenLooked {
+  long: boolean;
+}
+
+/**
+ * Looks whether the history has become long. Called where an activity has come to its end or a signal came, never for an update
+ * that came just now: what the server says with that need not be what the history says of it later, and then it could not be
+ * replayed.
+ */
+export function lookIfLong(state: LongWhenLooked, eventsMax: number): void {
+  state.long = shouldBeginAnew(eventsMax);
+}
+
 /** The history is long, or this run is pinned to a version that is not the current one any more. */
 export function shouldBeginAnew(eventsMax: number): boolean {
   const { continueAsNewSuggested, historyLength } = workflowInfo();

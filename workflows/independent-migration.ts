@@ -34,11 +34,12 @@ import {
   type Status,
 } from '../core/index.ts';
 import { isAlreadyStarted, migGroup, recordsOptions, refusal } from '../temporal/index.ts';
-import { beginAnew, shouldBeginAnew } from './begin-anew.ts';
+import { beginAnew, lookIfLong } from './begin-anew.ts';
 import { countEnds, endUnbegun } from './members.ts';
 import { changeQueue, memberCommand, memberReport, pause, resume, terminate } from './messages.ts';
 import { tell } from './tell.ts';
 import { vmMigration } from './vm-migration/index.ts';
+import { handlerNotes } from './vm-migration/proxies.ts';
 
 const records = proxyLocalActivities<RecordsActivities>(recordsOptions);
 
@@ -57,6 +58,8 @@ interface State {
   /** Members that were taken out and have to be said ended, and by whom. */
   readonly dropped: Map<string, OperatorCommand>;
   toNote: boolean;
+  /** Its history was long when it was looked at last. */
+  long: boolean;
 }
 
 export async function independentMigration(input: IndependentMigrationInput): Promise<MigrationResult> {
@@ -67,7 +70,7 @@ export async function independentMigration(input: IndependentMigrationInput): Pr
     // What was accepted is carried out first.
     if (isOver(state)) await condition(allHandlersFinished);
     if (isOver(state)) return countEnds([...state.ended.values()]);
-    if (shouldBeginAnew(limits.migrationEventsMax)) await renew(state);
+    if (state.long) await renew(state);
     await condition(() => hasWork(state) || isOver(state));
   }
 }
@@ -83,7 +86,8 @@ async function open({ migrationId, carry }: IndependentMigrationInput): Promise<
     said: null,
     opened: carry !== undefined,
     dropped: new Map(),
-    toNote: false,
+    toNote: carry?.toNote ?? false,
+    long: false,
   };
   registerHandlers(state);
   if (!state.opened) {
@@ -150,8 +154,12 @@ async function passOn(state: State, command: MemberCommand): Promise<void> {
 }
 
 function hasWork(state: State): boolean {
+  return state.toNote || hasMembersToMove(state);
+}
+
+function hasMembersToMove(state: State): boolean {
   const { queue, terminated, dropped } = state;
-  if (state.toNote || dropped.size > 0) return true;
+  if (dropped.size > 0) return true;
   return terminated === null ? nextOf(state) !== undefined : queue.waiting.length > 0;
 }
 
@@ -174,7 +182,8 @@ async function step(state: State): Promise<void> {
   }
   if (state.toNote) {
     state.toNote = false;
-    await records.noteQueue({ migrationId: state.migrationId, queue: state.queue });
+    await handlerNotes.noteQueue({ migrationId: state.migrationId, queue: state.queue });
+    lookIfLong(state, limits.migrationEventsMax);
   }
   setCurrentDetails(
     `${state.running.size} run, ${state.queue.waiting.length} wait, ${state.failed.size} have failed, ${state.ended.size} have ended.`,
@@ -224,6 +233,7 @@ async function startMember(state: State, vmMigrationId: string): Promise<void> {
 
 /** A member that failed makes room for the next; when it is retried it runs beside the others. */
 function hear(state: State, { vmMigrationId, news }: MemberReport): void {
+  lookIfLong(state, limits.migrationEventsMax);
   if (state.queue.waiting.includes(vmMigrationId)) {
     // Started before this queue was started again itself.
     state.queue = without(state.queue, vmMigrationId);
@@ -240,14 +250,14 @@ function noteEnd(state: State, vmMigrationId: string, status: Status): void {
   state.failed.delete(vmMigrationId);
 }
 
-/** Not before everything that was accepted is carried out: what is left to do is done first. */
+/** Not before everything that was accepted is carried out: what is left to do is done first. A note can be written by the next run. */
 async function renew(state: State): Promise<void> {
   await condition(allHandlersFinished);
-  if (hasWork(state) || isOver(state)) return;
-  const { migrationId, queue, running, failed, ended, terminated } = state;
+  if (hasMembersToMove(state) || isOver(state)) return;
+  const { migrationId, queue, running, failed, ended, terminated, toNote } = state;
   await beginAnew<typeof independentMigration>({
     migrationId,
-    carry: { version: 1, queue, running: [...running], failed: [...failed], ended: [...ended], terminated },
+    carry: { version: 2, queue, running: [...running], failed: [...failed], ended: [...ended], terminated, toNote },
   });
 }
 

@@ -1,5 +1,6 @@
 // A client that outlives what it talks to: the API, its database and its workflow engine may each be gone for a moment.
-// Only what passes is repeated: nobody answers, not available now, still being answered. Every other refusal stands.
+// Only what passes is repeated: nobody answers, not available now, still being answered, too many at once. Every other refusal
+// stands.
 
 import { RefusedError, type Installation } from '../../demo/harness/installation.ts';
 import { followVmMigration } from '../../demo/harness/operations.ts';
@@ -22,7 +23,7 @@ export async function retried<Answer>(call: () => Promise<Answer>): Promise<Answ
 
 function isPassing(error: unknown): boolean {
   if (error instanceof RefusedError) {
-    return error.problem.status === 503 || error.problem.code === 'IDEMPOTENCY_KEY_BUSY';
+    return [429, 503].includes(error.problem.status) || error.problem.code === 'IDEMPOTENCY_KEY_BUSY';
   }
   return error instanceof TypeError || (error instanceof Error && /socket|ECONN|fetch failed/i.test(error.message));
 }

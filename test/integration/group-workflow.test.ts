@@ -8,7 +8,16 @@ import { MigrationError, type RunbookStep } from '../../core/index.ts';
 import { refusalOf } from '../../temporal/client.ts';
 import { toApplicationFailure } from '../../temporal/index.ts';
 import { testTemporalAddress } from '../../tools/test-temporal.ts';
-import { decideMember, finalMigration, finalOrder, pause, resume, retry, terminate } from '../../workflows/messages.ts';
+import {
+  decideMember,
+  finalMigration,
+  finalOrder,
+  memberReport,
+  pause,
+  resume,
+  retry,
+  terminate,
+} from '../../workflows/messages.ts';
 import { makeDoubles, openBench, until, type Doubles, type WorkflowBench } from '../helpers/workflow-doubles.ts';
 
 let bench: WorkflowBench;
@@ -130,6 +139,7 @@ describe('groupMigration', () => {
   it('M3 copies side by side, is final-migrated by one action, and ends off/off', async () => {
     const { doubles, members, log } = group();
     doubles.ready = false;
+    let orders: string[] = [];
     const result = await migrate(doubles, members, async (world) => {
       await until('all members', () => new Set(doubles.phases.map((phase) => phase.vmMigrationId)).size === 3);
       expect(await codeOf(world.group.executeUpdate(finalMigration, { args: [by] }))).toBe('FINAL_NOT_READY');
@@ -137,8 +147,12 @@ describe('groupMigration', () => {
       doubles.ready = true;
       await until('readiness', isReady(doubles));
       await world.group.executeUpdate(finalMigration, { args: [by] });
+      await world.group.result();
+      orders = await ordersTo(world.member(0));
     });
     expect(result).toEqual({ completed: 3, failed: 0, terminated: 0 });
+    // The hand-over says that it stays off: nobody waits for one more order.
+    expect(orders).toEqual(['stop', 'freeze', 'hand-over']);
     expect(doubles.migrationNotes.at(-1)).toMatchObject({ waitingFor: null, reason: null });
     const last = (name: string) => log.map(([what]) => what).lastIndexOf(name);
     const first = (name: string) => log.map(([what]) => what).indexOf(name);
@@ -171,6 +185,35 @@ describe('groupMigration', () => {
     expect(result).toEqual({ completed: 3, failed: 0, terminated: 0 });
     expect(indexesOf(log, 'stopSourceVm')).toEqual([2, 1, 0]);
     expect(indexesOf(log, 'powerOnFinalVm')).toEqual([0, 1]);
+  });
+
+  it('M3 what a member says twice, or late, takes nothing back', async () => {
+    const { doubles, members, log } = group();
+    const [db = '', , web = ''] = members;
+    const order = { members, delaySeconds: 0, timeoutSeconds: 20, onFailure: 'stop', waitFor: 'nothing' } as const;
+    doubles.runbook = { shutDown: [], powerOn: [order] };
+    let goOn = (): void => undefined;
+    const held = new Promise<void>((resolve) => (goOn = resolve));
+    const { copyNvram } = doubles.activities;
+    doubles.activities.copyNvram = async (ref) => {
+      if (ref.vmMigrationId === web) await held;
+      return copyNvram(ref);
+    };
+    const result = await migrate(doubles, members, async (world) => {
+      await until('readiness', isReady(doubles));
+      await world.group.executeUpdate(finalMigration, { args: [by] });
+      await until('the wait', () =>
+        doubles.phases.some(
+          ({ vmMigrationId, waitingFor }) => vmMigrationId === db && /power-on order/.test(waitingFor ?? ''),
+        ),
+      );
+      for (const news of [{ what: 'off', finalId: 1 }, { what: 'ready' }] as const) {
+        await world.group.signal(memberReport, { vmMigrationId: db, news });
+      }
+      goOn();
+    });
+    expect(result).toEqual({ completed: 3, failed: 0, terminated: 0 });
+    expect(indexesOf(log, 'powerOnFinalVm').sort()).toEqual([0, 1, 2]);
   });
 
   it('M3 one member that cannot sends all of them back, running at the source', async () => {
@@ -283,8 +326,8 @@ describe('groupMigration', () => {
 
   it('M6 what it is told while it starts members holds for all of them', async () => {
     const doubles = makeDoubles();
-    const members = Array.from({ length: 30 }, () => `vmm_${randomUUID()}`);
-    doubles.concurrency = 30;
+    const members = Array.from({ length: 80 }, () => `vmm_${randomUUID()}`);
+    doubles.concurrency = 80;
     doubles.ready = false;
     const result = await migrate(doubles, members, async (world) => {
       await until('the first', () => begunOf(doubles).size > 0);

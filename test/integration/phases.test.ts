@@ -59,6 +59,16 @@ test('a step that is tried once more keeps its trouble shown, a step that begins
   expect(await shown()).toBeNull();
 });
 
+test('M10 a step that says once more that it begins, after the migration has ended, changes nothing', async () => {
+  const [, member = ''] = await migrationOf(1);
+  const { database } = api;
+  await setPhase(database, member, { step: 'markSource' });
+  await setPhase(database, member, { step: 'ended' });
+  const before = await getVmMigration(database.prisma, member);
+  await setPhase(database, member, { step: 'markSource', again: true });
+  expect(await getVmMigration(database.prisma, member)).toEqual(before);
+});
+
 test('whoever reports beside the workflow changes nothing in another step, and an unknown VM is refused', async () => {
   const [, member = ''] = await migrationOf(1);
   await setPhase(api.database, member, { step: 'freeze' });
@@ -91,4 +101,17 @@ test('a queue that begins takes up nobody whose addition it has not been told of
   const { prisma } = api.database;
   await prisma.vmMigration.update({ where: { id: added }, data: { announced: false } });
   expect((await readQueue(prisma, id)).waiting).toEqual([first]);
+});
+
+test('M10 a final that is begun twice gets a newer token each time, and keeps who asked for it', async () => {
+  const [, member = ''] = await migrationOf(1);
+  const records = recordsActivities({ database: api.database } as ActivityServices);
+  const first = await records.beginFinal({ vmMigrationId: member, approvedBy: 'kim' });
+  const again = await records.beginFinal({ vmMigrationId: member, approvedBy: 'kim' });
+  // By its rules: nobody is named, and the name that stands is not taken away.
+  const byRules = await records.beginFinal({ vmMigrationId: member });
+  expect(again.token).toBeGreaterThan(first.token);
+  expect(byRules.token).toBeGreaterThan(again.token);
+  expect(byRules.facts.standing).toEqual(first.facts.standing);
+  expect(await getVmMigration(api.database.prisma, member)).toMatchObject({ approvedBy: 'kim' });
 });

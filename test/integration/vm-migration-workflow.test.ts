@@ -96,6 +96,19 @@ describe('vmMigration', () => {
     ]);
   });
 
+  it('M2 what it made is removed while the guest starts; it ends when the guest has answered', async () => {
+    const doubles = makeDoubles();
+    const release = doubles.hold('waitForFinalGuest');
+    const result = await migrate(doubles, async () => {
+      await until('the removal', () => doubles.calls.includes('markSourceVm'));
+      await until('the wait', () => /guest/.test(lastPhase(doubles)?.waitingFor ?? ''));
+      expect([...doubles.exists]).toEqual([]);
+      release();
+    });
+    expect(result).toEqual({ status: 'Completed' });
+    expect(lastPhase(doubles)).toMatchObject({ step: 'ended', state: 'Job complete' });
+  });
+
   it('M5 manual final waits for the command and leaves the destination off', async () => {
     const doubles = makeDoubles();
     doubles.facts.powersOn = false;

@@ -14,7 +14,7 @@ import {
   type PowerOnStep,
   type RunbookStep,
 } from '../../core/index.ts';
-import { order, viewOf, type Group, type Reached } from './group.ts';
+import { ladder, order, viewOf, type Group, type Reached } from './group.ts';
 import { note } from './note.ts';
 
 /** Returns whether the members were handed over; false when all of them went back. */
@@ -130,8 +130,6 @@ async function powerOnAll(group: Group, ids: readonly string[]): Promise<void> {
     }
   }
 }
-
-const ladder: readonly Reached[] = ['ordered', 'off', 'frozen', 'built', 'powered-on', 'guest-up'];
 
 /** Whether a member has come so far; one that cannot go on counts as settled from `built` on. */
 function isPast(group: Group, id: string, wanted: Reached): boolean {

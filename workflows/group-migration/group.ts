@@ -13,6 +13,7 @@ import type {
 } from '../../contracts/workflows.ts';
 import {
   isEnded,
+  limits,
   viewGroup,
   type FailureNote,
   type GroupMember,
@@ -20,6 +21,7 @@ import {
   type Status,
 } from '../../core/index.ts';
 import { isAlreadyStarted } from '../../temporal/index.ts';
+import { lookIfLong } from '../begin-anew.ts';
 import { finalOrder, memberCommand } from '../messages.ts';
 import { tell } from '../tell.ts';
 import { vmMigration } from '../vm-migration/index.ts';
@@ -53,6 +55,8 @@ export interface Group {
   noted: string;
   /** Search attributes as they were written last. */
   labelled: string;
+  /** Its history was long when it was looked at last. */
+  long: boolean;
 }
 
 export function openGroup(input: GroupMigrationInput): Group {
@@ -76,6 +80,7 @@ export function openGroup(input: GroupMigrationInput): Group {
     lastTrouble: carry?.lastTrouble ?? null,
     noted: '',
     labelled: '',
+    long: false,
   };
 }
 
@@ -88,11 +93,12 @@ export function viewOf(group: Group): GroupView {
   return viewGroup([...group.members.values()]);
 }
 
-/** What a member says of itself. News of an earlier final are void. */
+/** What a member says of itself. News of an earlier final are void; so are those that come twice, when more is known by then. */
 export function hear(group: Group, { vmMigrationId, news }: MemberReport): void {
+  lookIfLong(group, limits.migrationEventsMax);
   switch (news.what) {
     case 'ready':
-      return setStatus(group, vmMigrationId, 'Ready To Migrate');
+      return isReadyOld(group, vmMigrationId) ? undefined : setStatus(group, vmMigrationId, 'Ready To Migrate');
     case 'not-ready':
     case 'retrying':
       group.standing.delete(vmMigrationId);
@@ -105,13 +111,30 @@ export function hear(group: Group, { vmMigrationId, news }: MemberReport): void 
       if (news.status !== 'Completed') group.reached.set(vmMigrationId, 'cannot');
       return undefined;
     default:
-      if (news.finalId !== group.finals) return undefined;
+      if (news.finalId !== group.finals || !isNew(group.reached.get(vmMigrationId), news.what)) return undefined;
       group.reached.set(vmMigrationId, news.what);
       if (news.what === 'cannot') group.troubles.set(vmMigrationId, news.reason);
       if (news.what === 'off') setStatus(group, vmMigrationId, 'Final Migration');
       if (news.what === 'returned') setStatus(group, vmMigrationId, 'Running');
       return undefined;
   }
+}
+
+/** Of one final members report in this order. */
+export const ladder: readonly Reached[] = ['ordered', 'off', 'frozen', 'built', 'powered-on', 'guest-up'];
+
+/** Whoever has given the final up has not come further in it. */
+function isNew(before: Reached | undefined, now: Reached): boolean {
+  if (before === undefined || !ladder.includes(now)) return true;
+  return ladder.includes(before) && ladder.indexOf(now) > ladder.indexOf(before);
+}
+
+/** It has ended since, or is in its final migration by now. */
+function isReadyOld({ members, standing, reached, finalUnderWay }: Group, id: string): boolean {
+  const before = reached.get(id);
+  if (finalUnderWay && before !== undefined && ladder.includes(before)) return true;
+  const status = members.get(id)?.status;
+  return status !== undefined && isEnded(status) && !standing.has(id);
 }
 
 /** A decision stands until the member comes back by itself. */

@@ -6,8 +6,9 @@ import type {
   MemberDecisionCommand,
   OperatorCommand,
 } from '../../contracts/workflows.ts';
-import { isEnded } from '../../core/index.ts';
+import { isEnded, limits } from '../../core/index.ts';
 import { refusal } from '../../temporal/index.ts';
+import { lookIfLong } from '../begin-anew.ts';
 import {
   admitted,
   decideMember,
@@ -77,6 +78,7 @@ async function decide(group: Group, given: MemberDecisionCommand): Promise<Comma
   const member = group.members.get(vmMigrationId);
   if (member !== undefined) group.members.set(vmMigrationId, { ...member, decision });
   await handlerNotes.noteDecision({ vmMigrationId, decision });
+  lookIfLong(group, limits.migrationEventsMax);
   return accepted;
 }
 
@@ -85,6 +87,7 @@ async function passOn(group: Group, command: MemberCommand): Promise<void> {
   if (command.kind !== 'shut-down-guest') group.said = command;
   const under = [...group.members.keys()].filter((id) => !isOver(group, id));
   await Promise.all(under.map((id) => tell(id, memberCommand, command)));
+  if (under.length > 0) lookIfLong(group, limits.migrationEventsMax);
 }
 
 function isOver(group: Group, id: string): boolean {

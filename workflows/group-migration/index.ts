@@ -8,7 +8,7 @@ import type { RecordsActivities } from '../../contracts/activities.ts';
 import type { GroupMigrationInput, MigrationResult } from '../../contracts/workflows.ts';
 import { isEnded, itsTurn, limits, sumOf, type Status } from '../../core/index.ts';
 import { admissionWorkflowId, migGroup, recordsOptions } from '../../temporal/index.ts';
-import { beginAnew, shouldBeginAnew } from '../begin-anew.ts';
+import { beginAnew } from '../begin-anew.ts';
 import { countEnds, endUnbegun } from '../members.ts';
 import { claimTokens, releaseTokens } from '../messages.ts';
 import { tell } from '../tell.ts';
@@ -62,11 +62,13 @@ async function step(group: Group): Promise<void> {
 }
 
 /**
- * So many copy at once; one that is ready, or has failed, makes room for the next. Each turn looks anew: people pause and
- * terminate while a member is being started.
+ * So many copy at once; one that is ready, or has failed, makes room for the next. Each round looks anew: people pause and
+ * terminate while members are being started.
  */
 async function startSome(group: Group): Promise<void> {
-  for (let next = nextOf(group); next !== undefined; next = nextOf(group)) await startMember(group, next);
+  for (let some = nextOf(group); some.length > 0; some = nextOf(group)) {
+    await Promise.all(some.map((id) => startMember(group, id)));
+  }
   const { terminated } = group;
   if (terminated === null) return;
   const members = waitingOf(group).map((id) => [id, terminated] as const);
@@ -76,12 +78,12 @@ async function startSome(group: Group): Promise<void> {
   }
 }
 
-/** The member that begins now, if one does. */
-function nextOf(group: Group): string | undefined {
-  if (group.terminated !== null || group.paused) return undefined;
+/** The members that begin now. */
+function nextOf(group: Group): readonly string[] {
+  if (group.terminated !== null || group.paused) return [];
   const copying = [...group.members.values()].filter(({ id, status }) => group.started.has(id) && isCopying(status));
-  const isFree = copying.length < (group.facts?.concurrency ?? limits.vmsPerMigrationMax);
-  return isFree ? waitingOf(group)[0] : undefined;
+  const free = (group.facts?.concurrency ?? limits.vmsPerMigrationMax) - copying.length;
+  return waitingOf(group).slice(0, Math.max(0, Math.min(free, limits.startedTogetherMax)));
 }
 
 function waitingOf({ members, started }: Group): readonly string[] {
@@ -130,7 +132,7 @@ async function waitForAdmission(group: Group): Promise<void> {
 
 /** Safe here: no final is under way, and members report to the workflow's id. */
 async function renewIfLong(group: Group): Promise<void> {
-  if (!shouldBeginAnew(limits.migrationEventsMax)) return;
+  if (!group.long) return;
   await condition(allHandlersFinished);
   // Whatever was accepted meanwhile is carried out by the next run.
   const { input, admitted, finals, paused, started, members, standing, finalRequested, terminated, lastTrouble } =

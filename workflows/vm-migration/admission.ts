@@ -1,5 +1,6 @@
 /** Takes and gives back the tokens of a migration that goes by itself; in a group they are the group's business. */
 import { condition } from '@temporalio/workflow';
+import type { Message } from '../../contracts/activities.ts';
 import { itsTurn, limits } from '../../core/index.ts';
 import { admissionWorkflowId } from '../../temporal/index.ts';
 import { claimTokens, releaseTokens } from '../messages.ts';
@@ -20,6 +21,12 @@ export async function waitForAdmission(run: Run): Promise<void> {
     if (!said) await enter(run, run.step, { state: 'Task Queued', waitingFor: itsTurn });
     if (heard) await condition(() => run.admitted, `${limits.claimAgainSeconds} seconds`);
   }
+}
+
+/** For an activity that gives them back when it has done its work. */
+export function givingBack(run: Run): readonly Message[] {
+  if (run.input.inGroup === true) return [];
+  return [{ workflowId: admissionWorkflowId, signal: releaseTokens.name, args: [{ id: run.ref.vmMigrationId }] }];
 }
 
 export async function giveBack(run: Run): Promise<void> {

@@ -3,19 +3,19 @@
  * stopped before any is handed over. Until the hand-over the group may order everybody back, at any moment.
  */
 import { CancellationScope, condition, isCancellation } from '@temporalio/workflow';
-import type { VmRef } from '../../contracts/activities.ts';
+import type { AfterWork, Message } from '../../contracts/activities.ts';
 import type { FinalOrder } from '../../contracts/workflows.ts';
 import { noteOf, refusal } from '../../temporal/index.ts';
 import { tireless } from './proxies.ts';
-import { report } from './report.ts';
+import { report, reportOf } from './report.ts';
 import { enter, recordOf, showPhase, type Run } from './run.ts';
 
 /** How the parts are done that a migration by itself has as well; `more` says what people are told after each. */
 export interface FinalParts {
   /** Returns the token of this final. */
-  readonly stop: (run: Run, more: Pick<VmRef, 'after'>, approvedBy?: string) => Promise<number>;
+  readonly stop: (run: Run, more: AfterWork, approvedBy?: string) => Promise<number>;
   /** Returns the token again once the source is frozen under it, with both sides equal. */
-  readonly freeze: (run: Run, token: number, more: Pick<VmRef, 'after'>) => Promise<number>;
+  readonly freeze: (run: Run, token: number, more: AfterWork) => Promise<number>;
 }
 
 const othersOff = { waitingFor: 'the other members to be off' };
@@ -33,9 +33,9 @@ export async function finalInGroup(run: Run, parts: FinalParts): Promise<number>
   let frozen: number | undefined;
   try {
     const off = recordOf(run, 'shutDownGuest', othersOff);
-    const token = await unlessReturned(run, () => parts.stop(run, { after: off }, requestedBy));
+    const tell = reportOf(run, { what: 'off', finalId });
+    const token = await unlessReturned(run, () => parts.stop(run, { after: off, tell }, requestedBy));
     showPhase(run, 'shutDownGuest', othersOff);
-    await report(run, { what: 'off', finalId });
     const toFreeze = await nextOrder(run, begun);
     if (toFreeze.order === 'freeze' && token !== undefined) {
       const equal = recordOf(run, 'freeze', othersEqual);
@@ -43,6 +43,7 @@ export async function finalInGroup(run: Run, parts: FinalParts): Promise<number>
     }
     if (frozen !== undefined) {
       showPhase(run, 'freeze', othersEqual);
+      // Not by the activity: others are handed over by this word, so the history has to know that it was frozen.
       await report(run, { what: 'frozen', finalId });
       if ((await nextOrder(run, toFreeze)).order === 'hand-over') return frozen;
     }
@@ -55,11 +56,17 @@ export async function finalInGroup(run: Run, parts: FinalParts): Promise<number>
   throw refusal('GROUP_RETURNED', 'The group’s final migration was given up');
 }
 
-/** After the hand-over: whether the destination is to be powered on, and what the group wants to hear then. */
-export async function orderToPowerOn(run: Run): Promise<FinalOrder> {
+/** After the hand-over: what the last step that builds tells the group. */
+export function tellBuilt(run: Run): readonly Message[] {
+  return run.order === null ? [] : reportOf(run, { what: 'built', finalId: run.order.finalId });
+}
+
+/** Whether the destination is to be powered on, and what the group wants to hear then. `told` is the final it knows of already. */
+export async function orderToPowerOn(run: Run, told: number | undefined): Promise<FinalOrder> {
   const { order } = run;
   if (order === null) throw new TypeError('No order of the group');
-  await report(run, { what: 'built', finalId: order.finalId });
+  // The group that was told was started anew meanwhile.
+  if (order.finalId !== told) await report(run, { what: 'built', finalId: order.finalId });
   // A group that was started anew does not wait for the report.
   if (order.staysOff === true || order.order === 'power-on' || order.order === 'stay-off') return order;
   await enter(run, run.step, { waitingFor: 'its turn in the power-on order' });

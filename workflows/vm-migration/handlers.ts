@@ -10,8 +10,9 @@ import type {
   OperatorCommand,
   RetryCommand,
 } from '../../contracts/workflows.ts';
-import type { Dials } from '../../core/index.ts';
+import { limits, type Dials } from '../../core/index.ts';
 import { noteOf, refusal } from '../../temporal/index.ts';
+import { lookIfLong } from '../begin-anew.ts';
 import {
   admitted,
   changeSettings,
@@ -28,7 +29,6 @@ import {
 import { refuseLosingData } from './changed-place.ts';
 import { commands, handlerNotes } from './proxies.ts';
 import { report } from './report.ts';
-import { lookIfLong } from './renew.ts';
 import type { Run } from './run.ts';
 
 const accepted: CommandAccepted = { accepted: true };
@@ -130,7 +130,7 @@ function makeDialHandler(run: Run): (dials: Dials | null) => Promise<void> {
       wishes.length = 0;
       try {
         await commands.changeDials({ ...run.ref, dials: newest });
-        lookIfLong(run);
+        lookIfLong(run, limits.historyEventsMax);
       } catch (error) {
         // The supervisor compares wish and truth every second, so a lost call is made good by itself.
         if (isCancellation(error)) break;
@@ -144,7 +144,7 @@ function makeDialHandler(run: Run): (dials: Dials | null) => Promise<void> {
 async function beginFinal(run: Run, command: OperatorCommand): Promise<void> {
   run.finalRequested = true;
   await handlerNotes.noteApproval({ ...run.ref, approvedBy: command.requestedBy });
-  lookIfLong(run);
+  lookIfLong(run, limits.historyEventsMax);
 }
 
 function beginTermination(run: Run): void {
@@ -161,7 +161,7 @@ function beginRetry(run: Run, command: RetryCommand): CommandAccepted {
 async function setPaused(run: Run, paused: boolean): Promise<void> {
   run.paused = paused;
   await handlerNotes.notePaused({ ...run.ref, paused });
-  lookIfLong(run);
+  lookIfLong(run, limits.historyEventsMax);
 }
 
 function refuseFinal(run: Run): void {

@@ -7,14 +7,14 @@ import { CancellationScope, ContinueAsNew } from '@temporalio/workflow';
 import type { Standing } from '../../contracts/activities.ts';
 import type { VmMigrationInput, VmMigrationResult } from '../../contracts/workflows.ts';
 import { refusal } from '../../temporal/index.ts';
-import { giveBack, waitForAdmission } from './admission.ts';
+import { giveBack, givingBack, waitForAdmission } from './admission.ts';
 import { endEarly, endStatusOf, holdFailed } from './failure.ts';
 import { goForward, handOver, persist } from './forward.ts';
 import { registerHandlers } from './handlers.ts';
 import { records, tireless } from './proxies.ts';
 import { replicateUntilFrozen, replicating } from './replicate.ts';
-import { report } from './report.ts';
-import { cancellable, doStep, enter, holdWhilePaused, label, startRun, type Run } from './run.ts';
+import { report, reportOf } from './report.ts';
+import { cancellable, doStep, enter, holdWhilePaused, label, recordOf, showPhase, startRun, type Run } from './run.ts';
 import { preparingSteps } from './steps.ts';
 
 /** Replication comes right after it, so its activity notes that as well. */
@@ -107,8 +107,14 @@ async function prepare(run: Run): Promise<void> {
 }
 
 async function complete(run: Run): Promise<void> {
-  await goForward(run);
+  const ended = { what: 'ended', status: 'Completed' } as const;
+  const tell = [...givingBack(run), ...reportOf(run, ended)];
+  const said = await goForward(run, { after: recordOf(run, 'ended'), tell });
   run.ended = true;
+  if (said) {
+    showPhase(run, 'ended');
+    return;
+  }
   await enter(run, 'ended');
-  await Promise.all([giveBack(run), report(run, { what: 'ended', status: 'Completed' })]);
+  await Promise.all([giveBack(run), report(run, ended)]);
 }

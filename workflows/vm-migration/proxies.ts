@@ -20,11 +20,13 @@ type MigrationActivities = VsphereActivities & ReplicationActivities & RemovalAc
 
 export const records = proxyLocalActivities<RecordsActivities>(recordsOptions);
 /**
- * Notes of handlers of updates. No local activities: their end may come before or after other things of the same workflow
+ * Notes that follow from updates. No local activities: their end may come before or after other things of the same workflow
  * task, and then the answer of the update stands at another place when it is replayed.
  */
 export const handlerNotes =
-  proxyActivities<Pick<RecordsActivities, 'noteApproval' | 'notePaused' | 'noteDecision'>>(recordsOptions);
+  proxyActivities<Pick<RecordsActivities, 'noteApproval' | 'notePaused' | 'noteDecision' | 'noteQueue'>>(
+    recordsOptions,
+  );
 export const steps = proxyActivities<MigrationActivities>(stepOptions);
 export const finals = proxyActivities<MigrationActivities>(finalOptions);
 export const waits = proxyActivities<MigrationActivities>(waitOptions);

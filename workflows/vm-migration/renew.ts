@@ -4,17 +4,8 @@
  */
 import { allHandlersFinished, condition } from '@temporalio/workflow';
 import type { VmMigrationCarry, VmMigrationInput } from '../../contracts/workflows.ts';
-import { limits } from '../../core/index.ts';
-import { beginAnew, shouldBeginAnew } from '../begin-anew.ts';
+import { beginAnew } from '../begin-anew.ts';
 import type { Run } from './run.ts';
-
-/**
- * Looks whether the history has become long. Called where an activity has come to its end, never for an update that came just now:
- * what the server says with that need not be what the history says of it later, and then it could not be replayed.
- */
-export function lookIfLong(run: Run): void {
-  run.long = shouldBeginAnew(limits.historyEventsMax);
-}
 
 /** One that is being terminated ends soon: it goes on as it is. */
 export function isLong(run: Run): boolean {

@@ -3,14 +3,15 @@
  * stops the source and freezes. Whatever cancels a final from outside leads back to replication.
  */
 import { CancellationScope, CancelledFailure, condition, isCancellation } from '@temporalio/workflow';
-import type { PhaseNote, SuperviseResult, SuperviseUntil, VmRef } from '../../contracts/activities.ts';
+import type { AfterWork, PhaseNote, SuperviseResult, SuperviseUntil } from '../../contracts/activities.ts';
 import { limits, type ErrorCode } from '../../core/index.ts';
 import { hasFailureCode, noteOf, refusal } from '../../temporal/index.ts';
+import { lookIfLong } from '../begin-anew.ts';
 import { finalInGroup } from './final-in-group.ts';
 import { finals, records, supervisor, tireless, waits } from './proxies.ts';
-import { isLong, lookIfLong, renewRun } from './renew.ts';
-import { report } from './report.ts';
-import { enter, phaseNote, recordOf, showPhase, type Run } from './run.ts';
+import { isLong, renewRun } from './renew.ts';
+import { report, reportOf } from './report.ts';
+import { enter, phaseNote, recordOf, showPhase, type PhaseDetails, type Run } from './run.ts';
 
 /** A final migration that ends so leaves the source as the owner, and replication goes on. */
 const harmless: readonly ErrorCode[] = [
@@ -26,7 +27,7 @@ export async function replicateUntilFrozen(run: Run): Promise<number> {
     await replicateUntilReady(run);
     await waitForFinal(run);
     if (!run.ready) {
-      await report(run, { what: 'not-ready' });
+      if (run.input.inGroup === true) await report(run, { what: 'not-ready' });
       continue;
     }
     try {
@@ -66,22 +67,42 @@ async function replicateUntilReady(run: Run): Promise<void> {
   else await enter(run, 'replicate', { reason: run.lastRefusal });
   run.replicationNoted = false;
   for (;;) {
-    const outcome = await follow(run, 'ready');
+    const outcome = await follow(run, 'ready', saying(run));
     if (outcome === 'ready') break;
     await renewRun(run);
   }
   run.ready = true;
+  if (run.input.inGroup === true) showPhase(run, 'ready', whenReady(run));
+  else await enter(run, 'ready', whenReady(run));
+}
+
+/**
+ * What people and the group are told by the supervisor that sees it ready. Of a migration by itself the workflow says it: whoever
+ * reads it may begin the final at once, and must not be refused because the workflow does not know yet.
+ */
+function saying(run: Run): AfterWork {
+  if (run.input.inGroup !== true) return {};
+  // A supervisor that was let go of may say it late.
+  const after: PhaseNote = { ...recordOf(run, 'ready', whenReady(run)), onlyDuring: ['replicate'] };
+  return { after, tell: reportOf(run, { what: 'ready' }) };
+}
+
+function whenReady(run: Run): PhaseDetails {
+  const byRules = goesByRules(run);
+  return {
+    waitingFor: byRules ? 'the rules of its final migration' : 'the final migration to be started',
+    reason: run.lastRefusal,
+    needsOperator: !byRules,
+  };
+}
+
+function goesByRules({ input, onlyByHand }: Run): boolean {
+  return input.inGroup !== true && !onlyByHand;
 }
 
 /** Returns when the final migration is to begin, or with `ready` false when readiness was lost. */
 async function waitForFinal(run: Run): Promise<void> {
-  const byRules = run.input.inGroup !== true && !run.onlyByHand;
-  await enter(run, 'ready', {
-    waitingFor: byRules ? 'the rules of its final migration' : 'the final migration to be started',
-    reason: run.lastRefusal,
-    needsOperator: !byRules,
-  });
-  await report(run, { what: 'ready' });
+  const byRules = goesByRules(run);
   while (!isFinalWanted(run) && run.ready) {
     const outcome = await follow(run, byRules ? 'final' : 'not-ready');
     if (outcome === 'not-ready') run.ready = false;
@@ -99,12 +120,12 @@ function isFinalWanted(run: Run): boolean {
  * The supervisor goes on writing progress while people decide; a wanted final lets go of it at once, and so does a history that
  * has become long. The job goes on by itself.
  */
-async function follow(run: Run, until: SuperviseUntil): Promise<SuperviseResult['outcome']> {
+async function follow(run: Run, until: SuperviseUntil, more: AfterWork = {}): Promise<SuperviseResult['outcome']> {
   const scope = new CancellationScope({ cancellable: true });
   const following = scope
-    .run(() => supervise(run, until))
+    .run(() => supervise(run, until, more))
     .then(({ outcome }) => {
-      lookIfLong(run);
+      lookIfLong(run, limits.historyEventsMax);
       return outcome;
     });
   const letGo = condition(() => isFinalWanted(run) || isLong(run)).then(() => null);
@@ -117,9 +138,10 @@ async function follow(run: Run, until: SuperviseUntil): Promise<SuperviseResult[
   return isFinalWanted(run) ? 'final' : 'detached';
 }
 
-async function supervise(run: Run, until: SuperviseUntil): Promise<SuperviseResult> {
+async function supervise(run: Run, until: SuperviseUntil, more: AfterWork): Promise<SuperviseResult> {
   const result = await supervisor.superviseReplication({
     ...run.ref,
+    ...more,
     until,
     detachAfterSeconds: limits.superviseDetachSeconds,
   });
@@ -134,7 +156,7 @@ async function stopAndFreeze(run: Run): Promise<number> {
 }
 
 /** Returns the token of this final. `more` goes to the activity that does it. */
-async function stopSource(run: Run, more: Pick<VmRef, 'after'> = {}, approvedBy?: string): Promise<number> {
+async function stopSource(run: Run, more: AfterWork = {}, approvedBy?: string): Promise<number> {
   run.finalUnderWay = true;
   run.lastRefusal = null;
   run.reached = 'shutDownGuest';
@@ -146,7 +168,7 @@ async function stopSource(run: Run, more: Pick<VmRef, 'after'> = {}, approvedBy?
   return token;
 }
 
-async function freeze(run: Run, token: number, more: Pick<VmRef, 'after'> = {}): Promise<number> {
+async function freeze(run: Run, token: number, more: AfterWork = {}): Promise<number> {
   const note = phaseNote(run, 'freeze', { waitingFor: 'the last bytes and the comparison of both sides' });
   try {
     await finals.freezeReplication({ ...run.ref, ...more, note, token });

@@ -3,7 +3,7 @@
  * details for operators. It decides nothing about the order of steps.
  */
 import { CancellationScope, condition, setCurrentDetails, upsertSearchAttributes } from '@temporalio/workflow';
-import type { PhaseNote, VmMigrationFacts, VmRef } from '../../contracts/activities.ts';
+import type { AfterWork, PhaseNote, VmMigrationFacts, VmRef } from '../../contracts/activities.ts';
 import type { FinalOrder, RetryCommand, VmMigrationInput } from '../../contracts/workflows.ts';
 import { siteToResume, stateOfStep, type FailureNote, type State, type Step } from '../../core/index.ts';
 import {
@@ -121,7 +121,7 @@ export async function doStep(
   step: Step,
   details: PhaseDetails,
   work: (ref: VmRef) => Promise<void>,
-  more: Pick<VmRef, 'after'> = {},
+  more: AfterWork = {},
 ): Promise<void> {
   for (;;) {
     run.siteNews = false;
