@@ -1,7 +1,7 @@
 // What is said beside the work of an activity: before it, after it, and to whom.
 import { WorkflowNotFoundError } from '@temporalio/client';
 import { beforeEach, expect, it, vi } from 'vitest';
-import type { AllActivities } from '../contracts/activities.ts';
+import type { AllActivities, PhaseNote, VmRef } from '../contracts/activities.ts';
 import { notingFirst } from './noting-first.ts';
 
 const engine = vi.hoisted(() => ({ signal: vi.fn<(...given: unknown[]) => Promise<void>>() }));
@@ -18,15 +18,16 @@ const said: string[] = [];
 let outcome = 'ready';
 
 const activities = notingFirst({
-  notePhase: async ({ step }) => {
+  notePhase: async ({ step }: PhaseNote) => {
     said.push(`note ${step}`);
     return { pausedSite: null };
   },
-  stopSourceVm: async (input) => {
+  stopSourceVm: async (input: VmRef) => {
     said.push(`work ${Object.keys(input).join(' ')}`);
+    return { token: 1 };
   },
   superviseReplication: async () => ({ outcome }),
-} as Partial<AllActivities> as AllActivities);
+} as Partial<Record<keyof AllActivities, unknown>> as AllActivities);
 
 const ref = { vmMigrationId: 'vmm_1' };
 const note = { ...ref, step: 'shutDownGuest' } as const;

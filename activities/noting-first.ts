@@ -3,10 +3,10 @@
  * to other workflows: the workflow gives them the notes. It costs no event and no turn of the workflow, and a step of a paused site
  * is refused just before it would begin. It must not change what they do.
  */
-import { Context, getClient } from '@temporalio/activity';
-import { WorkflowNotFoundError } from '@temporalio/client';
-import type { AllActivities, Message, SuperviseResult, SuperviseUntil, VmRef } from '../contracts/activities.ts';
+import { Context } from '@temporalio/activity';
+import type { AllActivities, SuperviseResult, SuperviseUntil, VmRef } from '../contracts/activities.ts';
 import { sitePaused } from '../temporal/index.ts';
+import { send } from './send.ts';
 
 type Input = Partial<VmRef> & { readonly until?: SuperviseUntil };
 type Activity = (input?: Input) => Promise<unknown>;
@@ -37,14 +37,4 @@ export function notingFirst(activities: AllActivities): AllActivities {
 /** A supervisor that was to follow the job until something came may have ended otherwise. */
 function isWanted({ until }: Input, result: unknown): boolean {
   return until === undefined || (result as SuperviseResult).outcome === until;
-}
-
-async function send({ workflowId, signal, args }: Message): Promise<void> {
-  try {
-    await getClient()
-      .workflow.getHandle(workflowId)
-      .signal(signal, ...args);
-  } catch (error) {
-    if (!(error instanceof WorkflowNotFoundError)) throw error;
-  }
 }

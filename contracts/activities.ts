@@ -105,6 +105,12 @@ export interface PhaseNote {
   readonly onlyDuring?: readonly Step[];
 }
 
+/** A final migration that has begun, as things were then, and the token under which it freezes and hands over. */
+export interface BegunFinal {
+  readonly facts: VmMigrationFacts;
+  readonly token: number;
+}
+
 export interface PhaseNoted {
   /** Name of the paused site that the step has to wait for. */
   readonly pausedSite: string | null;
@@ -112,14 +118,12 @@ export interface PhaseNoted {
 
 export interface RecordsActivities {
   readVmMigration(input: VmRef): Promise<VmMigrationFacts>;
+  /** Reads it and claims its tokens, unless it has ended. `heard` is false when there is no admission that could give them. */
+  claimAdmission(input: VmRef): Promise<{ readonly facts: VmMigrationFacts; readonly heard: boolean }>;
   /** Writes the phase for people; the same twice changes nothing. A step that `mayWait` is told which site is paused. */
   notePhase(input: PhaseNote): Promise<PhaseNoted>;
   /** Who asked for the final migration. */
   noteApproval(input: VmRef & { readonly approvedBy: string }): Promise<void>;
-  /** Reads a migration whose final begins now, notes who asked for it where somebody did, and takes the final's token. */
-  beginFinal(
-    input: VmRef & { readonly approvedBy?: string | undefined },
-  ): Promise<{ readonly facts: VmMigrationFacts; readonly token: number }>;
   /** The members of an independent migration that have not ended, in order, with what was kept of the queue. */
   readQueue(input: { readonly migrationId: string }): Promise<KeptQueue>;
   /** Keeps the order and what is held, for people. */
@@ -175,7 +179,7 @@ export interface VsphereActivities {
   /** Asks the source guest to shut down; does nothing when it is off. */
   requestGuestShutDown(input: VmRef): Promise<void>;
   /** Returns when the source VM is off. Throws SHUT_DOWN_TIMEOUT when the policy is to give up. */
-  stopSourceVm(input: VmRef): Promise<void>;
+  stopSourceVm(input: VmRef & { readonly approvedBy?: string | undefined }): Promise<BegunFinal>;
   /** Powers the source VM on again if it was running when its final migration stopped it. Never after the hand-over. */
   restoreSourcePower(input: VmRef): Promise<void>;
   /** Takes the destination disks off the shadow VM and checks twice that their files are still there. */

@@ -1,5 +1,5 @@
 /** Activities that only touch the records: what people see of a migration. */
-import type { GroupFacts, RecordsActivities, Standing, VmMigrationFacts } from '../../contracts/activities.ts';
+import type { GroupFacts, RecordsActivities } from '../../contracts/activities.ts';
 import type { TokenClaim } from '../../contracts/workflows.ts';
 import {
   isFrom,
@@ -8,7 +8,6 @@ import {
   siteToResume,
   startsResource,
   sumOf,
-  type FinalPolicy,
   type MemberDecision,
   type MigrationOptions,
   type Runbook,
@@ -17,10 +16,8 @@ import {
   type Waiting,
 } from '../../core/index.ts';
 import {
-  destinationOf,
   findEnded,
   getMigration,
-  getVmMigration,
   listSites,
   keepQueue,
   listHolders,
@@ -34,28 +31,31 @@ import {
   setWaitingFor,
   setChangedPlan,
   standingStill,
-  takeHandOverToken,
   type Holder,
-  type Migration,
   type MigrationWithMembers,
   type VmMigration,
 } from '../../db/index.ts';
+import { admissionWorkflowId } from '../../temporal/index.ts';
+import { send } from '../send.ts';
 import type { Services } from '../services.ts';
+import { readFacts, routeOf } from './facts.ts';
 
 export function recordsActivities({ database }: Services): RecordsActivities {
   const { prisma } = database;
   return {
-    readVmMigration: async ({ vmMigrationId }) => factsOf(await getVmMigration(prisma, vmMigrationId)),
+    readVmMigration: ({ vmMigrationId }) => readFacts(database, vmMigrationId),
+    async claimAdmission({ vmMigrationId: id }) {
+      const facts = await readFacts(database, id);
+      const { needs, priority, migrationId: owner, standing } = facts;
+      const claim: TokenClaim = { id, needs, priority, owner };
+      const message = { workflowId: admissionWorkflowId, signal: 'claimTokens', args: [claim] };
+      return { facts, heard: standing.ended === null && (await send(message)) };
+    },
     notePhase: async ({ vmMigrationId, ...note }) => ({
       pausedSite: await setPhase(database, vmMigrationId, note),
     }),
     async noteApproval({ vmMigrationId, approvedBy }) {
       await setFacts(prisma, vmMigrationId, { approvedBy });
-    },
-    async beginFinal({ vmMigrationId, approvedBy }) {
-      if (approvedBy !== undefined) await setFacts(prisma, vmMigrationId, { approvedBy });
-      const token = Number(await takeHandOverToken(prisma, vmMigrationId));
-      return { facts: factsOf(await getVmMigration(prisma, vmMigrationId)), token };
     },
     readQueue: ({ migrationId }) => readQueue(prisma, migrationId),
     noteQueue: ({ migrationId, queue }) => keepQueue(database, migrationId, queue),
@@ -83,37 +83,10 @@ function waitingText({ resource, taken, capacity, place }: Waiting, siteNames: M
   return `${resource}: ${taken} of ${capacity} in use, ${place === 1 ? 'next' : `number ${place}`} in line`;
 }
 
-function factsOf({ migration, ...row }: Awaited<ReturnType<typeof getVmMigration>>): VmMigrationFacts {
-  const { migrationId, vmName, vmInstanceUuid, sourceSiteId, destinationSiteId } = row;
-  return {
-    migrationId,
-    vmName,
-    vmInstanceUuid,
-    sourceSiteId,
-    destinationSiteId,
-    needs: needsOf(routeOf(row, migration)),
-    place: destinationOf(row, migration),
-    priority: migration.priority,
-    powersOn: (migration.final as unknown as FinalPolicy).mode !== 'manual',
-    standing: standingOf(row),
-  };
-}
-
-function standingOf({ step, status, endedAt, handedOverAt }: VmMigration): Standing {
-  const ended = endedAt === null ? null : (status as NonNullable<Standing['ended']>);
-  return { step: step as Step, ended, handedOver: handedOverAt !== null };
-}
-
 /** A group holds for all its members together, a migration by itself for its own. */
 function leaseOf({ id, migration, members }: Holder): TokenClaim {
   const needs = sumOf(members.map((member) => needsOf(routeOf(member, migration))));
   return { id, needs, priority: migration.priority, owner: migration.id };
-}
-
-function routeOf(row: VmMigration, migration: Migration): Parameters<typeof needsOf>[0] {
-  const { datastoreMoref } = destinationOf(row, migration);
-  const { sourceSiteId, sourceHostMoref, destinationSiteId } = row;
-  return { sourceSiteId, sourceHostMoref, destinationSiteId, datastoreMoref };
 }
 
 function groupFacts(row: MigrationWithMembers): GroupFacts {

@@ -26,7 +26,7 @@ export function vsphereActivities(services: Services): VsphereActivities {
     attachStoragePolicy: ({ vmMigrationId }) => attachStoragePolicy(services, vmMigrationId),
     detachStoragePolicy: ({ vmMigrationId }) => detachStoragePolicy(services, vmMigrationId),
     requestGuestShutDown: ({ vmMigrationId }) => requestGuestShutDown(services, vmMigrationId),
-    stopSourceVm: ({ vmMigrationId }) => stopSourceVm(services, vmMigrationId),
+    stopSourceVm: ({ vmMigrationId, approvedBy }) => stopSourceVm(services, vmMigrationId, approvedBy),
     restoreSourcePower: ({ vmMigrationId }) => restoreSourcePower(services, vmMigrationId),
     detachTargetDisks: ({ vmMigrationId }) => detachTargetDisks(services, vmMigrationId),
     createFinalVm: ({ vmMigrationId }) => createFinalVm(services, vmMigrationId),

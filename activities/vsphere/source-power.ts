@@ -1,4 +1,5 @@
 /** Stops the source VM the way its guest likes it, within the time and by the policy of the migration. */
+import type { BegunFinal } from '../../contracts/activities.ts';
 import { MigrationError, hasCode } from '../../core/index.ts';
 import { setFacts } from '../../db/index.ts';
 import {
@@ -11,6 +12,7 @@ import {
 } from '../../vsphere/index.ts';
 import { callOptions } from '../call-options.ts';
 import { readPlan, type Plan } from '../plan.ts';
+import { beginFinal } from '../records/facts.ts';
 import type { Services } from '../services.ts';
 
 export async function requestGuestShutDown(services: Services, vmMigrationId: string): Promise<void> {
@@ -21,7 +23,13 @@ export async function requestGuestShutDown(services: Services, vmMigrationId: st
   await shutDownGuest(session, plan.sourceVm);
 }
 
-export async function stopSourceVm(services: Services, vmMigrationId: string): Promise<void> {
+/** Begins the final migration and stops the source. Throws SHUT_DOWN_TIMEOUT where the policy says to give up. */
+export async function stopSourceVm(
+  services: Services,
+  vmMigrationId: string,
+  approvedBy: string | undefined,
+): Promise<BegunFinal> {
+  const begun = await beginFinal(services.database, vmMigrationId, approvedBy);
   const plan = await readPlan(services, vmMigrationId);
   const session = await services.session(plan.details.sourceSiteId);
   if ((await readPowerState(session, plan.sourceVm)) !== 'poweredOff') {
@@ -34,6 +42,7 @@ export async function stopSourceVm(services: Services, vmMigrationId: string): P
     await noteStopRequest(services, plan);
     await setFacts(services.database.prisma, vmMigrationId, { poweredOffAt: new Date() });
   }
+  return begun;
 }
 
 async function stop(session: VsphereSession, plan: Plan): Promise<void> {

@@ -14,7 +14,6 @@ export const plainActivities = [
   'attachStoragePolicy',
   'detachStoragePolicy',
   'requestGuestShutDown',
-  'stopSourceVm',
   'restoreSourcePower',
   'detachTargetDisks',
   'createFinalVm',

@@ -17,6 +17,7 @@ import type {
   VmMigrationFacts,
 } from '../../contracts/activities.ts';
 import { notingFirst } from '../../activities/noting-first.ts';
+import { send } from '../../activities/send.ts';
 import type { TokenClaim } from '../../contracts/workflows.ts';
 import {
   MigrationError,
@@ -169,7 +170,15 @@ export function makeDoubles(): Doubles {
   Object.assign(doubles.activities, {
     ...Object.fromEntries(plainActivities.map((name) => [name, simple(name)])),
     readVmMigration: async () => facts(),
-    beginFinal: async () => ({ facts: facts(), token: 7 }),
+    claimAdmission: async ({ vmMigrationId: id }) => {
+      const { needs, priority, migrationId: owner } = facts();
+      const message = { workflowId: admissionWorkflowId, signal: 'claimTokens' };
+      return { facts: facts(), heard: await send({ ...message, args: [{ id, needs, priority, owner }] }) };
+    },
+    stopSourceVm: async () => {
+      await effect('stopSourceVm', undefined);
+      return { facts: facts(), token: 7 };
+    },
     notePhase: async (note) => {
       doubles.phases.push(note);
       return { pausedSite: note.mayWait === true ? doubles.pausedSite : null };

@@ -4,10 +4,10 @@
  * activities read the records.
  */
 import { CancellationScope, ContinueAsNew } from '@temporalio/workflow';
-import type { Standing } from '../../contracts/activities.ts';
+import type { Standing, VmMigrationFacts } from '../../contracts/activities.ts';
 import type { VmMigrationInput, VmMigrationResult } from '../../contracts/workflows.ts';
 import { refusal } from '../../temporal/index.ts';
-import { giveBack, givingBack, waitForAdmission } from './admission.ts';
+import { claim, giveBack, givingBack, waitForAdmission } from './admission.ts';
 import { endEarly, endStatusOf, holdFailed } from './failure.ts';
 import { goForward, handOver, persist } from './forward.ts';
 import { registerHandlers } from './handlers.ts';
@@ -65,13 +65,20 @@ async function ownerOf(run: Run): Promise<'source' | 'destination'> {
   return isBefore ? 'source' : persist(run, () => tireless.settleOwner(run.ref));
 }
 
+/** One that is to be admitted claims at once: that costs it no turn. */
+async function read(run: Run): Promise<VmMigrationFacts> {
+  if (!run.admitted && run.input.orphan !== true) run.claim = await claim(run);
+  run.facts ??= await records.readVmMigration(run.ref);
+  return run.facts;
+}
+
 /** Returns where the records stand. */
 async function begin(run: Run): Promise<Standing> {
-  run.facts = await records.readVmMigration(run.ref);
-  label(run.facts);
+  const facts = await read(run);
+  label(facts);
   const carried = preparingSteps.findIndex((row) => row.step === run.input.carry?.reached);
   for (const row of preparingSteps.slice(0, carried + 1)) run.done.add(row.step);
-  return run.facts.standing;
+  return facts.standing;
 }
 
 /** Returns whether the destination owns the disks now. Throws what ends the migration early. */

@@ -8,7 +8,7 @@ import { limits, type ErrorCode } from '../../core/index.ts';
 import { hasFailureCode, noteOf, refusal } from '../../temporal/index.ts';
 import { lookIfLong } from '../begin-anew.ts';
 import { finalInGroup } from './final-in-group.ts';
-import { finals, records, supervisor, tireless, waits } from './proxies.ts';
+import { finals, supervisor, tireless, waits } from './proxies.ts';
 import { isLong, renewRun } from './renew.ts';
 import { report, reportOf } from './report.ts';
 import { enter, phaseNote, recordOf, showPhase, type PhaseDetails, type Run } from './run.ts';
@@ -161,10 +161,9 @@ async function stopSource(run: Run, more: AfterWork = {}, approvedBy?: string): 
   run.lastRefusal = null;
   run.reached = 'shutDownGuest';
   const note = phaseNote(run, 'shutDownGuest', { waitingFor: 'the source VM to be powered off' });
-  const { facts, token } = await records.beginFinal({ ...run.ref, approvedBy });
-  // The rules may have been changed since it began.
+  const { facts, token } = await waits.stopSourceVm({ ...run.ref, ...more, approvedBy, note });
+  // The rules may have been changed since it was read.
   run.facts = facts;
-  await waits.stopSourceVm({ ...run.ref, ...more, note });
   return token;
 }
 

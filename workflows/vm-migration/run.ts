@@ -37,6 +37,8 @@ export interface Run {
   failed: FailureNote | null;
   retryRequested: RetryCommand | null;
   admitted: boolean;
+  /** It has claimed as it began, and whether that was heard. */
+  claim: boolean | null;
   ready: boolean;
   /** The records say already that it replicates. */
   replicationNoted: boolean;
@@ -74,6 +76,7 @@ export function startRun(input: VmMigrationInput): Run {
     failed: null,
     retryRequested: null,
     admitted: input.inGroup === true || carry !== undefined,
+    claim: null,
     ready: false,
     replicationNoted: false,
     finalRequested: false,

@@ -17,9 +17,9 @@ const withoutRow: Readonly<
     Partial<Record<keyof AllActivities, string>>
 > = {
   readVmMigration: 'reads the records',
+  claimAdmission: 'reads the records, and claims, which may come twice',
   notePhase: 'writes the records for people',
   noteApproval: 'writes the records for people',
-  beginFinal: 'reads and writes the records; the token of a final that was not begun is never used',
   readQueue: 'reads the records',
   noteQueue: 'writes the records for people',
   readGroup: 'reads the records',

@@ -7,6 +7,7 @@ import '../../../workers/workflow-threads.ts';
 import { Context } from '@temporalio/activity';
 import { NativeConnection, Worker } from '@temporalio/worker';
 import { notingFirst } from '../../../activities/noting-first.ts';
+import { beginFinal } from '../../../activities/records/facts.ts';
 import { recordsActivities } from '../../../activities/records/index.ts';
 import type { Services } from '../../../activities/services.ts';
 import type { AllActivities } from '../../../contracts/activities.ts';
@@ -37,6 +38,11 @@ async function rest(milliseconds: number): Promise<void> {
 const step = (): Promise<void> => rest(stepMs);
 const simulated: Partial<AllActivities> = {
   ...Object.fromEntries(plainActivities.map((name) => [name, step])),
+  async stopSourceVm({ vmMigrationId, approvedBy }) {
+    const begun = await beginFinal(database, vmMigrationId, approvedBy);
+    await step();
+    return begun;
+  },
   changeDials: step,
   waitForFinalGuest: async () => true,
   async superviseReplication({ until }) {
