@@ -171,9 +171,10 @@ export function makeDoubles(): Doubles {
     ...Object.fromEntries(plainActivities.map((name) => [name, simple(name)])),
     readVmMigration: async () => facts(),
     claimAdmission: async ({ vmMigrationId: id }) => {
-      const { needs, priority, migrationId: owner } = facts();
+      const known = await doubles.activities.readVmMigration({ vmMigrationId: id });
+      const { needs, priority, migrationId: owner } = known;
       const message = { workflowId: admissionWorkflowId, signal: 'claimTokens' };
-      return { facts: facts(), heard: await send({ ...message, args: [{ id, needs, priority, owner }] }) };
+      return { facts: known, heard: await send({ ...message, args: [{ id, needs, priority, owner }] }) };
     },
     stopSourceVm: async () => {
       await effect('stopSourceVm', undefined);

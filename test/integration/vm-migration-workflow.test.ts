@@ -109,6 +109,23 @@ describe('vmMigration', () => {
     expect(lastPhase(doubles)).toMatchObject({ step: 'ended', state: 'Job complete' });
   });
 
+  it('M6 a retry claims its tokens anew, also when the first were there before anybody waited for them', async () => {
+    const doubles = makeDoubles();
+    const { claimAdmission } = doubles.activities;
+    doubles.activities.claimAdmission = async (ref) => {
+      const claimed = await claimAdmission(ref);
+      // So long that the engine ends the turn in between, and the tokens are there before the claim has answered.
+      await new Promise((resolve) => setTimeout(resolve, 10_000));
+      return claimed;
+    };
+    doubles.fail('createTargetDisks', 'DATASTORE_FULL');
+    const result = await migrate(doubles, async (handle) => {
+      await until('the failure', () => lastPhase(doubles)?.state === 'Failed');
+      await handle.executeUpdate(retry, { args: [by] });
+    });
+    expect(result).toEqual({ status: 'Completed' });
+  });
+
   it('M5 manual final waits for the command and leaves the destination off', async () => {
     const doubles = makeDoubles();
     doubles.facts.powersOn = false;

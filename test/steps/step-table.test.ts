@@ -113,15 +113,27 @@ describe.concurrent('a migration', () => {
     const id = await lab.start('forward', [of('hold', forward)], { autoFinal: true });
     const equal = lab.expectEqualWhenHeld('forward');
     const held = new Set<ActivityName>();
-    const ended = await lab.drive(id, async (now) => {
+    const askWhoIsHeld = async (): Promise<void> => {
       for (const activity of forward) {
         if (held.has(activity) || !(await lab.faults.happened('forward', activity, 'held'))) continue;
         held.add(activity);
-        expect([activity, await lab.refusalOf(id, 'terminate')]).toEqual([activity, 'PHASE_DISALLOWS']);
+        // The last one has said that all has ended before it is held.
+        const expected = activity === forward.at(-1) ? 'ALREADY_ENDED' : 'PHASE_DISALLOWS';
+        expect([activity, await lab.refusalOf(id, 'terminate')]).toEqual([activity, expected]);
         await lab.faults.release('forward', activity);
       }
+    };
+    const ended = await lab.drive(id, async (now) => {
+      await askWhoIsHeld();
       return now.endedAt !== null;
     });
+    await waitFor(
+      'the last',
+      async () => askWhoIsHeld().then(() => (held.size === forward.length ? true : undefined)),
+      {
+        timeoutMs: 20_000,
+      },
+    );
     await equal;
     await lab.expectCompleted('forward', ended, 'on');
     expect([...held].sort()).toEqual([...forward].sort());
@@ -195,6 +207,11 @@ describe('a group', () => {
   });
 });
 
+async function kills(subject: string): Promise<string[] | undefined> {
+  const record = await lab.faults.record(subject);
+  return record.length === 2 ? record : undefined;
+}
+
 describe.concurrent('a worker is killed', () => {
   test.each(doing)('in %s, and with its effect before its answer', async (activity) => {
     const name = `kill-${activity}`;
@@ -203,7 +220,9 @@ describe.concurrent('a worker is killed', () => {
     if (powersOn(activity)) await lab.expectEqualWhenHeld(name);
     const ended = await lab.drive(id, (now) => now.endedAt !== null);
     await lab.expectCompleted(name, ended, powersOn(activity) ? 'on' : 'off');
-    expect(await lab.faults.record(name)).toEqual([`${activity} kill-after`, `${activity} kill-during`]);
+    // The last step says itself that all has ended, so its worker is killed after that.
+    const record = await waitFor('both kills', async () => kills(name), { timeoutMs: 60_000 });
+    expect(record).toEqual([`${activity} kill-after`, `${activity} kill-during`]);
   });
 
   test.each(undoing)('while %s undoes, and with it undone before its answer', async (activity) => {

@@ -10,7 +10,7 @@ import { enter, type Run } from './run.ts';
 
 /** Returns when the migration may take what it needs. A claim that was lost is made again. */
 export async function waitForAdmission(run: Run): Promise<void> {
-  if (run.input.inGroup === true || run.admitted) return;
+  if (run.input.inGroup === true) return;
   for (let said = false; !run.admitted; said = true) {
     const heard = run.claim ?? (await claim(run));
     run.claim = null;
@@ -36,5 +36,7 @@ export function givingBack(run: Run): readonly Message[] {
 export async function giveBack(run: Run): Promise<void> {
   if (run.input.inGroup === true) return;
   run.admitted = false;
+  // The next claim is a new one, also when the first was granted before anybody waited for it.
+  run.claim = null;
   await tell(admissionWorkflowId, releaseTokens, { id: run.ref.vmMigrationId });
 }
